@@ -146,7 +146,7 @@ impl Cache {
     /// Appends the JSON of the newest order with a value, and returns its id. `None` if no order has it, or if memory
     /// alone can't answer at once.
     pub fn write_newest_at_once(&self, criterion: &Criterion, out: &mut Vec<u8>) -> Option<String> {
-        let hash = (criterion.0, self.hash(criterion.1.as_bytes()));
+        let hash = self.hash_of_criterion(criterion);
         let contents = self.index.read();
         let found = contents.index.narrowest(std::iter::once(hash))?;
         let mut slots = found.before(|_| Ordering::Less).take(MAX_LOOKS);
@@ -179,7 +179,11 @@ impl Cache {
 
     /// The hashes of the criteria, each with the index of its path.
     pub fn hashes_of_criteria(&self, criteria: &[Criterion]) -> Vec<(usize, u32)> {
-        criteria.iter().map(|(path_index, value)| (*path_index, self.hash(value.as_bytes()))).collect()
+        criteria.iter().map(|criterion| self.hash_of_criterion(criterion)).collect()
+    }
+
+    fn hash_of_criterion(&self, (path_index, value): &Criterion) -> (usize, u32) {
+        (*path_index, self.hash(self.search[*path_index].candidate_text(value).as_bytes()))
     }
 
     /// Whether a whole order has all of these values.
@@ -300,10 +304,7 @@ impl Cache {
     fn matches(&self, body: &Body, criteria: &[Criterion]) -> Result<bool, RowError> {
         let mut text = Vec::new();
         for (path_index, value) in criteria {
-            let mut has = false;
-            let mut compare = |one: &[u8]| has |= one == value.as_bytes();
-            self.layouts.values(body, &self.search[*path_index], &mut text, &mut compare)?;
-            if !has {
+            if !self.layouts.has_value(body, &self.search[*path_index], value, &mut text)? {
                 return Ok(false);
             }
         }

@@ -1,5 +1,7 @@
 //! Search paths: to members, through objects and the elements of arrays.
 
+use std::borrow::Cow;
+
 use model::shape::{Kind, Struct};
 
 use crate::gob_layout::{Node, Plan, StructPlan, Target};
@@ -125,7 +127,15 @@ impl SearchPath {
             SearchKind::Bool => Err("true or false"),
             SearchKind::Int => number(asked).and_then(|number| number.whole(asked)).ok_or("a whole number"),
             SearchKind::Float => number(asked).map(|_| fraction(asked)).ok_or("a number"),
-            SearchKind::Any => Ok(document::by_name::by_value(asked).into_owned()),
+            SearchKind::Any => Ok(asked.to_owned()),
+        }
+    }
+
+    /// The text that [`Layouts::values`] passes for values that [`Layouts::has_value`] may find by `asked`.
+    pub fn candidate_text<'a>(&self, asked: &'a str) -> Cow<'a, str> {
+        match self.kind {
+            SearchKind::Any => document::by_name::by_value(asked),
+            _ => Cow::Borrowed(asked),
         }
     }
 
@@ -141,7 +151,8 @@ impl SearchPath {
 }
 
 impl Layouts {
-    /// Passes each value at a path as text: a string unchanged, anything else as JSON.
+    /// Passes each value at a path as text: a string unchanged, anything else as JSON; with `MODEL=any`, numbers and
+    /// strings that are numbers in one form.
     ///
     /// # Errors
     /// As [`Layouts::write_json`].
@@ -161,6 +172,25 @@ impl Layouts {
         let plan = self.plan(body.layout())?;
         let mut reader = Reader::new(body.value(), 0);
         Ok(Values { plan, path, text, each }.object(plan.root(), &mut reader, 0)?)
+    }
+
+    /// Whether a path has a value, given as [`SearchPath::text_of`] returns it.
+    ///
+    /// # Errors
+    /// As [`Layouts::write_json`].
+    pub fn has_value(
+        &self,
+        body: &Body,
+        path: &SearchPath,
+        asked: &str,
+        text: &mut Vec<u8>,
+    ) -> Result<bool, RowError> {
+        if let (Some(document), SearchKind::Any) = (body.document(), path.kind) {
+            return document::by_name::has(document, &path.names, asked);
+        }
+        let mut has = false;
+        self.values(body, path, text, &mut |value| has |= value == asked.as_bytes())?;
+        Ok(has)
     }
 
     /// Appends the value at a path as JSON, or an array of all values if there may be several.

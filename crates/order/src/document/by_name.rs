@@ -54,22 +54,44 @@ fn collect<'t>(value: &'t str, names: &[String], arrays: usize, found: &mut Vec<
     Some(())
 }
 
-/// Passes each string, number and boolean at a path to `each`, as the text that a search compares.
+/// Passes each string, number and boolean at a path to `each`, as the text by which a search finds candidates: that of
+/// [`by_value`].
 pub(crate) fn texts(text: &str, names: &[String], each: &mut dyn FnMut(&[u8])) -> Result<(), RowError> {
     for value in values(text, names)? {
-        match value.as_bytes().first() {
-            Some(b'"') => {
-                let raw = value.get(1..value.len() - 1).ok_or(MALFORMED)?;
-                each(by_value(&unescaped(raw)).as_bytes());
-            }
-            Some(b'{') | None => {}
-            Some(_) => each(by_value(value).as_bytes()),
+        match string(value)? {
+            Some(string) => each(by_value(&string).as_bytes()),
+            None if value.starts_with('{') => {}
+            None => each(by_value(value).as_bytes()),
         }
     }
     Ok(())
 }
 
-/// The text to compare where no model declares the type: numbers are equal however they are written, also as strings.
+/// Whether a path has a value: strings compare exactly, numbers by value.
+pub(crate) fn has(text: &str, names: &[String], asked: &str) -> Result<bool, RowError> {
+    for value in values(text, names)? {
+        let is_equal = match string(value)? {
+            Some(string) => string == asked,
+            None => !value.starts_with('{') && by_value(value) == by_value(asked),
+        };
+        if is_equal {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The text of a value that is a string.
+fn string(value: &str) -> Result<Option<Cow<'_, str>>, RowError> {
+    if !value.starts_with('"') {
+        return Ok(None);
+    }
+    let raw = value.get(1..value.len() - 1).ok_or(MALFORMED)?;
+    Ok(Some(unescaped(raw)))
+}
+
+/// A text that is the same for all values that one query may find where no model declares the type: numbers, also as
+/// strings, are the same however they are written.
 pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
     let begins_as_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if !begins_as_number || serde_json::from_str::<IgnoredAny>(text).is_err() || text.trim_ascii() != text {
@@ -146,6 +168,18 @@ mod tests {
         let mut each = |text: &[u8]| found.push(String::from_utf8(text.to_vec()).unwrap());
         texts(text, &["a".to_owned()], &mut each).unwrap();
         assert_eq!(found, ["\"xЖ\"", "1.5", "1.5", "true", "tail\""]);
+    }
+
+    #[test]
+    fn text_is_found_exactly_and_numbers_by_value() {
+        let text = r#"{"a":["1e2","1.10",7.0,true,{"b":1}]}"#;
+        let has = |asked: &str| has(text, &["a".to_owned()], asked).unwrap();
+        for asked in ["1e2", "1.10", "7", "7.0", "0.7e1", "true"] {
+            assert!(has(asked), "{asked}");
+        }
+        for asked in ["100", "1E2", "1.1", "1.100", "TRUE", "8", ""] {
+            assert!(!has(asked), "{asked}");
+        }
     }
 
     #[test]

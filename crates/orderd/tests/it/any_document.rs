@@ -102,7 +102,8 @@ async fn documents_are_found_by_path_whatever_they_hold() {
             ("to.tags=y", &[4]),
             ("weight=12.5", &[5, 4]),
             ("weight=125e-1&to.tags=x", &[4]),
-            (r"a%5C.b=12.0", &[7]),
+            (r"a%5C.b=12", &[7]),
+            (r"a%5C.b=12.0", &[]),
             ("to.city=nobody", &[]),
             ("weight=1", &[]),
         ] {
@@ -152,4 +153,24 @@ async fn page_and_description_speak_of_documents() {
         assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(service.get("/orders").await.json().as_array().unwrap().len(), 3);
+}
+
+/// Ids and versions that look like numbers are text: another document with an equal number is another document.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_a_number_too_is_found_and_erased_exactly() {
+    let stack = Stack::new();
+    let service = stack.serve(&[ANY, ("SEARCH", "id")]).await;
+    stack.publish(&[r#"{"id":"1e2"}"#, r#"{"id":"100"}"#, r#"{"id":100}"#, r#"{"id":"1E2"}"#]).await;
+    service.wait_len(4).await;
+    let ids = service.ids().await;
+    for (asked, found) in [("1e2", &[2, 0][..]), ("100", &[2, 1]), ("1E2", &[3, 2]), ("100.0", &[2])] {
+        let expected: Vec<_> = found.iter().map(|index: &usize| ids[*index].clone()).collect();
+        assert_eq!(service.get(&format!("/orders?id={asked}")).await.json(), json!(expected), "{asked}");
+    }
+    eventually("all are in the table", async || (stack.rows() == 4).then_some(())).await;
+    let addr = service.addr.to_string();
+    let erased = stack.run(&["erase", "--yes", "--where", "id=1E2", "--http-addr", &addr], "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    service.wait_len(2).await;
+    assert_eq!(service.ids().await, ids[..2]);
 }
