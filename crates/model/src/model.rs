@@ -120,15 +120,19 @@ impl Model {
         if self.is_order() { "orders" } else { "documents" }
     }
 
-    /// A hash of everything that determines rows and rendered documents. Equal models have equal fingerprints, whatever
-    /// their names and sources.
+    /// A hash of everything that determines which documents are accepted, their rows, and rendered documents. Equal
+    /// models have equal fingerprints, whatever their names and sources.
     pub fn fingerprint(&self) -> String {
         if self.any {
             return "any".to_owned();
         }
         let mut described = String::new();
-        for member in self.structs.iter().flat_map(|part| &part.members) {
-            described.push_str(&format!("{:?}{:?}{:?};", member.json_name, member.go_name, member.kind));
+        for part in &self.structs {
+            described.push_str(&format!("{:?}{};", part.required, part.closed));
+            for Member { json_name, go_name, kind, nullable, nullable_elements, .. } in &part.members {
+                let rules = format!("{nullable}{nullable_elements}");
+                described.push_str(&format!("{json_name:?}{go_name:?}{kind:?}{rules};"));
+            }
         }
         // FNV-1a: the same on every machine and in every version.
         let hash = described.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

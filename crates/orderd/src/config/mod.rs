@@ -30,7 +30,7 @@ pub(crate) use self::certificates::machine as machine_authorities;
 pub(crate) use self::database_identity::{DatabaseIdentity, PositionKey};
 pub use self::http::Http;
 use self::http::{cors_origins, hosts};
-pub(crate) use self::model::{called, files, files_at, model, parser, read};
+pub(crate) use self::model::{called, files, files_at, fingerprint, model, parser, read};
 pub use self::nats::Nats;
 pub(crate) use self::nats::{Address, Authorities};
 pub(crate) use self::postgres::Target;
@@ -80,6 +80,8 @@ pub struct Settings {
     pub model: Arc<Model>,
     /// The parser for documents, by model and settings.
     pub parser: Parser,
+    /// Equal for processes with the same model and the same rules.
+    pub(crate) fingerprint: String,
     /// Members to search by, and their paths in the model.
     pub search: Vec<String>,
     pub(crate) search_paths: Vec<order::SearchPath>,
@@ -142,6 +144,7 @@ impl Settings {
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
             parser: parser(&args.orders, &model)?,
+            fingerprint: fingerprint(&args.orders, &model)?,
             model,
             search,
             search_paths,

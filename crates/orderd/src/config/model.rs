@@ -115,6 +115,17 @@ pub(crate) fn parser(args: &OrderArgs, model: &Model) -> Result<Parser, ConfigEr
     Parser::checking(model.shape(), &required, refuses_unknown).map_err(|error| wrong("REQUIRE", error))
 }
 
+/// What a process makes of messages, as a text that is equal for processes that accept the same documents and write the
+/// same rows of them.
+///
+/// # Errors
+/// A required member that the model lacks.
+pub(crate) fn fingerprint(args: &OrderArgs, model: &Model) -> Result<String, ConfigError> {
+    let mut required = members("REQUIRE", args.require.as_deref(), &REQUIRED, model)?;
+    required.sort_unstable();
+    Ok(format!("{} {:?} {}", model.fingerprint(), args.unknown, required.join(",")))
+}
+
 /// The members of `SEARCH`, and their paths.
 ///
 /// # Errors

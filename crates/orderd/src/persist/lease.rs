@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use order::RowFormat;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -305,12 +304,9 @@ impl RunningWriter {
         (!goes_on).then_some("the table's position went back")
     }
 
-    /// Whether the writer's row of a document is the same as this process would write. Rows in `json` are the payload,
-    /// whatever the model.
+    /// Whether the writer accepts the same documents as this process, and writes the same rows of them.
     fn is_own_form(&self, found: &Position) -> bool {
-        let keeps_bytes =
-            self.connection.as_ref().is_some_and(|connection| connection.format == RowFormat::Json);
-        keeps_bytes || found.model.as_ref().is_none_or(|model| *model == self.model)
+        found.model.as_ref().is_none_or(|model| *model == self.model)
     }
 
     /// The message after which that is true.

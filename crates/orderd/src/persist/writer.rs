@@ -64,7 +64,7 @@ pub(super) struct RunningWriter {
     pub(super) deps: Writer,
     /// The name of this process in the position's row.
     pub(super) name: String,
-    /// This process's model of the document, as [`Position::model`] names it.
+    /// This process's model and rules, as [`Position::model`] names them.
     pub(super) model: String,
     pub(super) connection: Option<WriterConnection>,
     /// Messages up to this one were passed by a writer with another model.
@@ -124,7 +124,7 @@ impl Writer {
         let erased = watch::Sender::new(HashSet::new());
         let mut running = RunningWriter {
             name: name(),
-            model: self.settings.model.fingerprint(),
+            model: self.settings.fingerprint.clone(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             deps: self,
             connection: None,
