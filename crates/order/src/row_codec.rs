@@ -58,6 +58,13 @@ impl Layouts {
         self.known[OWN_LAYOUT].get().map_or(&[], |ours| &ours.descriptors)
     }
 
+    /// Whether a document has a member of the model, or none at all. Otherwise it is a document of another model. A gob
+    /// row without one can't be decoded.
+    pub fn shares_member(&self, body: &Body) -> bool {
+        let shares = |text| document::by_name::shares_member(text, self.shape).unwrap_or(true);
+        body.document().is_none_or(shares)
+    }
+
     /// Appends the row of an order in PostgreSQL's binary format: the document, or descriptors and the gob value.
     pub fn write_row(&self, order: &Order, out: &mut Vec<u8>) {
         match order.body().format() {

@@ -18,7 +18,7 @@ pub(crate) enum ModelFit {
     #[default]
     Unknown,
     Fits,
-    /// Most rows can't be decoded: they are documents of another model.
+    /// Most rows can't be decoded, or have no member of the model: they are documents of another model.
     Misfit,
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct FillProgress {
     pub(crate) undecodable: AtomicU64,
     /// Those of them that are readable, and of another type than the model's.
     pub(crate) of_other_type: AtomicU64,
+    /// Rows of this fill that are documents without any member of the model.
+    pub(crate) foreign: AtomicU64,
     /// Entries of all fills that are on their way to memory, or there.
     pub(crate) sent: AtomicU64,
     /// Notified to read the table again.
@@ -67,7 +69,7 @@ impl FillProgress {
 
     /// Starts counting over, for another read of the table.
     pub(crate) fn reset_counts(&self) {
-        for count in [&self.rows, &self.undecodable, &self.of_other_type] {
+        for count in [&self.rows, &self.undecodable, &self.of_other_type, &self.foreign] {
             count.store(0, Ordering::Relaxed);
         }
     }
@@ -94,7 +96,7 @@ impl FillProgress {
         fit
     }
 
-    /// Whether most of the table can't be decoded.
+    /// Whether most of the table consists of documents of another model.
     pub(crate) fn is_misfit(&self) -> bool {
         *self.model_fit.borrow() == ModelFit::Misfit
     }
@@ -102,8 +104,10 @@ impl FillProgress {
     fn fit_so_far(&self) -> ModelFit {
         let undecodable = self.undecodable.load(Ordering::Relaxed);
         let rows = self.rows.load(Ordering::Relaxed);
-        let is_damage = undecodable <= MAX_DAMAGED_IGNORED && self.of_other_type.load(Ordering::Relaxed) == 0;
-        if is_damage || undecodable * 2 <= rows { ModelFit::Fits } else { ModelFit::Misfit }
+        let foreign = self.foreign.load(Ordering::Relaxed);
+        let of_other_model = foreign + self.of_other_type.load(Ordering::Relaxed);
+        let is_damage = undecodable <= MAX_DAMAGED_IGNORED && of_other_model == 0;
+        if is_damage || (undecodable + foreign) * 2 <= rows { ModelFit::Fits } else { ModelFit::Misfit }
     }
 
     /// From here on, this process follows what other processes write; the table must be read after that.
@@ -127,22 +131,25 @@ mod tests {
 
     #[test]
     fn few_damaged_rows_say_nothing_about_the_model_and_one_of_another_type_does() {
-        let fit = |rows, damaged, of_other_type| {
+        let fit = |rows, damaged, of_other_type, foreign| {
             let progress = FillProgress::default();
+            progress.foreign.store(foreign, Ordering::Relaxed);
             progress.rows.store(rows, Ordering::Relaxed);
             progress.undecodable.store(damaged + of_other_type, Ordering::Relaxed);
             progress.of_other_type.store(of_other_type, Ordering::Relaxed);
             progress.decide_model_fit()
         };
-        for (rows, damaged, of_other_type) in [(0, 0, 0), (3, 3, 0), (2, 0, 1), (8, 4, 0), (8, 2, 2)] {
-            assert_eq!(fit(rows, damaged, of_other_type), ModelFit::Fits, "{rows} {damaged} {of_other_type}");
+        for (rows, damaged, of_other_type, foreign) in
+            [(0, 0, 0, 0), (3, 3, 0, 0), (2, 0, 1, 0), (8, 4, 0, 0), (8, 2, 2, 0), (8, 2, 1, 1), (2, 0, 0, 1)]
+        {
+            let found = fit(rows, damaged, of_other_type, foreign);
+            assert_eq!(found, ModelFit::Fits, "{rows} {damaged} {of_other_type} {foreign}");
         }
-        for (rows, damaged, of_other_type) in [(1, 0, 1), (3, 2, 1), (4, 4, 0), (7, 4, 0)] {
-            assert_eq!(
-                fit(rows, damaged, of_other_type),
-                ModelFit::Misfit,
-                "{rows} {damaged} {of_other_type}"
-            );
+        for (rows, damaged, of_other_type, foreign) in
+            [(1, 0, 1, 0), (3, 2, 1, 0), (4, 4, 0, 0), (7, 4, 0, 0), (1, 0, 0, 1), (7, 2, 1, 1)]
+        {
+            let found = fit(rows, damaged, of_other_type, foreign);
+            assert_eq!(found, ModelFit::Misfit, "{rows} {damaged} {of_other_type} {foreign}");
         }
     }
 }

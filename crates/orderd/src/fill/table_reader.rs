@@ -129,7 +129,7 @@ impl TableReader {
         tracing::info!(rows, undecodable, "table read");
         match self.progress.decide_model_fit() {
             ModelFit::Misfit => {
-                self.health.down(Part::Fill, does_not_fit(undecodable, rows, &self.settings.table));
+                self.health.down(Part::Fill, does_not_fit(&self.progress, &self.settings.table));
             }
             ModelFit::Fits | ModelFit::Unknown => self.health.up(Part::Fill),
         }
@@ -320,6 +320,9 @@ impl TableReader {
         }
         let problem = match data.map(|data| entry_builder.entry_of_row(id, data)) {
             Some(Ok(entry)) => {
+                if !self.cache.layouts().shares_member(&entry.body) {
+                    self.progress.foreign.fetch_add(1, Ordering::Relaxed);
+                }
                 self.metrics.filled.inc();
                 return Some(entry);
             }
@@ -348,10 +351,14 @@ impl TableReader {
     }
 }
 
-fn does_not_fit(undecodable: u64, rows: u64, table: &config::Table) -> String {
+fn does_not_fit(progress: &FillProgress, table: &config::Table) -> String {
+    let [rows, undecodable, foreign] =
+        [&progress.rows, &progress.undecodable, &progress.foreign].map(|count| count.load(Ordering::Relaxed));
+    let lacking =
+        if foreign > 0 { format!(", and {foreign} have no member of the model") } else { String::new() };
     format!(
-        "{undecodable} of {rows} rows of {table} can't be decoded: the model does not fit the table, so this process \
-         writes nothing to it; set MODEL or PG_TABLE, and see `orderd model check`"
+        "{undecodable} of {rows} rows of {table} can't be decoded{lacking}: the model does not fit the table, so this \
+         process writes nothing to it; set MODEL or PG_TABLE, and see `orderd model check`"
     )
 }
 

@@ -380,6 +380,44 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
     service.wait_len(2).await;
 }
 
+/// In `jsonb` and `json` rows, all names may be unknown ones, and new documents must not stand for the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
+    for format in ["jsonb", "json"] {
+        let stack = Stack::new();
+        let parcel = file(&stack, "parcel.json", r#"{"id": "", "v": 1}"#);
+        let mut service = stack.serve(&[("MODEL", &parcel), ("PG_FORMAT", format)]).await;
+        stack.publish(&[r#"{"id":"a","v":1}"#, r#"{"id":"b","v":2}"#]).await;
+        eventually("all rows are committed", async || (stack.rows() == 2).then_some(())).await;
+        assert_eq!(service.stop(), Some(0));
+        for (name, other, document) in [
+            ("stranger.json", r#"{"zz": "q", "yy": {"a": 1}}"#, r#"{"zz":"new"}"#),
+            ("changed.json", r#"{"id": 1, "w": "s"}"#, r#"{"id":7,"w":"new"}"#),
+        ] {
+            let model = file(&stack, name, other);
+            let mut service = stack.start(&[("MODEL", &model)]).await;
+            stack.publish(&[document]).await;
+            let health = eventually("the table is read", async || {
+                let answer = service.get("/readyz").await.json();
+                (answer["fill"]["model_fits"] == false).then_some(answer)
+            })
+            .await;
+            assert_eq!(health["ready"], false, "{format} {name}");
+            assert!(health["fill"]["reason"].as_str().unwrap().contains("does not fit"), "{health}");
+            let checked = stack.run(&["model", "check", "--model", &model], "").await;
+            assert_eq!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stdout));
+            // What arrives is shown once a row has it, and none will.
+            let state =
+                stack.jetstream().await.get_stream("ORDERS").await.unwrap().cached_info().state.clone();
+            let key = format!("{}-{}", state.last_timestamp.unix_timestamp_nanos(), state.last_sequence);
+            assert_ne!(service.get(&format!("/order/{key}")).await.status, 200, "{format} {name}");
+            assert!(!service.get("/order_pages/last").await.body.contains(&key), "{format} {name}");
+            assert_eq!(service.stop(), Some(0));
+            assert_eq!(stack.rows(), 2, "{format} {name}");
+        }
+    }
+}
+
 /// A process that has written to a table before starts as its writer, and stops writing when it has read the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_steps_down_when_the_table_turns_out_not_to_fit() {
