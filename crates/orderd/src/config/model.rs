@@ -164,6 +164,7 @@ fn members(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::UnknownMembers;
 
     fn given(model: &str) -> Result<Arc<Model>, String> {
         model_of(Some(model)).map_err(|error| error.to_string())
@@ -171,6 +172,25 @@ mod tests {
 
     fn model_of(model: Option<&str>) -> Result<Arc<Model>, ConfigError> {
         super::model(&ModelArgs { model: model.map(str::to_owned) })
+    }
+
+    #[test]
+    fn processes_that_accept_other_documents_have_other_fingerprints() {
+        let model = model_of(None).unwrap();
+        let of = |require: Option<&str>, unknown| {
+            let model_args = ModelArgs { model: None };
+            fingerprint(
+                &OrderArgs { model: model_args, require: require.map(str::to_owned), unknown },
+                &model,
+            )
+            .unwrap()
+        };
+        let usual = of(None, UnknownMembers::Ignore);
+        assert_eq!(of(Some("order_uid"), UnknownMembers::Ignore), usual);
+        assert_ne!(of(None, UnknownMembers::Refuse), usual);
+        assert_ne!(of(Some("none"), UnknownMembers::Ignore), usual);
+        let both = |text| of(Some(text), UnknownMembers::Ignore);
+        assert_eq!(both("order_uid,track_number"), both("track_number,order_uid"));
     }
 
     #[test]

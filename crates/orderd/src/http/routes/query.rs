@@ -56,10 +56,6 @@ pub(crate) fn orders(pairs: &Pairs, members: Members<'_>) -> Result<OrdersQuery,
         limit: given.limit.unwrap_or(LIMIT),
     };
     if let Some(after) = &given.after {
-        // Nothing comes after an empty id in descending order: the id is missing.
-        if after.is_empty() && !query.ascending {
-            return Err("after takes an id, such as the last one of a page".into());
-        }
         query.go_on_after(after);
     }
     Ok(OrdersQuery { query, full: given.full.unwrap_or_default() })
@@ -150,6 +146,7 @@ impl Parameters {
                 once(name, &mut self.ascending, one_of(name, value, [("asc", true), ("desc", false)])?)
             }
             "limit" => once(name, &mut self.limit, limit(value)?),
+            "after" if value.is_empty() => Err("after takes an id, such as the last one of a page".into()),
             "after" => once(name, &mut self.after, value.to_owned()),
             _ => once(name, &mut self.full, flag(name, value)?),
         }
@@ -200,6 +197,8 @@ fn time(name: &str, value: &str) -> Result<i128, String> {
 pub(crate) fn next(path: &str, pairs: &Pairs, last: &str) -> String {
     let kept =
         pairs.iter().filter(|(name, _)| name != "after").map(|(name, value)| (name.as_str(), value.as_str()));
+    // An empty cursor is refused as a missing one. No id contains this character, so it lies right after the empty id.
+    let last = if last.is_empty() { "\0" } else { last };
     let pairs =
         kept.chain([("after", last)]).map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
@@ -315,7 +314,6 @@ mod tests {
         };
         assert_eq!(bounds("after=b"), (String::new(), Some("b".into())));
         assert_eq!(bounds("after=b&order=asc"), ("b\0".into(), None));
-        assert_eq!(bounds("after=&order=asc"), ("\0".into(), None));
         let (from, to) = ("1700000000000000000", "1800000000000000000");
         let with = |after: &str| bounds(&format!("from={from}&to={to}&{after}"));
         assert_eq!(with("after=9"), (from.into(), Some(to.into())));
@@ -323,6 +321,14 @@ mod tests {
         assert_eq!(with("after=1&order=asc"), (from.into(), Some(to.into())));
         let after = "1750000000000000000-1\0";
         assert_eq!(with("order=asc&after=1750000000000000000-1"), (after.into(), Some(to.into())));
+    }
+
+    #[test]
+    fn the_page_after_the_empty_id_begins_with_the_next_one() {
+        let next = next("/orders", &pairs("order=asc"), "");
+        assert_eq!(next, "/orders?order=asc&after=%00");
+        let query = asked("order=asc&after=\0").unwrap().query;
+        assert!("" < query.low.as_str() && query.low.as_str() < "\u{1}");
     }
 
     #[test]
