@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 /// The first token of the subjects of dead letters.
 pub(crate) const DEAD_PREFIX: &str = "dead";
 
-/// What the name of the stream of dead letters has behind the name of the stream of orders.
+/// Follows the name of the stream of orders in the default name of the stream of dead letters.
 pub(crate) const DEAD_SUFFIX: &str = "_DEAD";
 
 /// Characters that a token can't contain, or that have a meaning there: all but letters, digits, `-`, `_` and `~`.

@@ -107,7 +107,7 @@ pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
     Cow::Owned(number.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
-/// Whether one of an object's members, by any of its names, is one of the model; an empty object lacks none.
+/// Whether an object has at least one member of the model, or no members at all.
 pub(crate) fn shares_member(text: &str, shape: &Struct) -> Result<bool, RowError> {
     let (mut scanner, mut is_first, mut is_empty) = (Scanner::new(text), true, true);
     scanner.eat(b'{').ok_or(MALFORMED)?;

@@ -28,7 +28,7 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time limit for the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections that the service keeps open: the intake reads on one of its own.
+/// The number of connections that the service keeps open: the intake has its own.
 const CONNECTIONS: usize = 2;
 
 /// A server's refusals: permissions that the user lacks.

@@ -13,10 +13,10 @@ use crate::nats::CONSUMER_PREFIX;
 pub(crate) const ADVICE: &str =
     "give the user the right: it publishes on $JS.API.> and dead.>, and subscribes to _INBOX.>";
 
-/// What no request of JetStream's API has as its content.
+/// A body that no request of JetStream's API accepts.
 const NO_REQUEST: &[u8] = b"?";
 
-/// No stream has this name, so that none stores a message that expects it.
+/// No stream can have this name, so no stream stores a message that expects it.
 const NO_STREAM: &str = "-";
 
 /// Sends one message on each subject that the service needs besides those of requests that got an answer already; the

@@ -78,8 +78,8 @@ impl Conninfo {
             let Some(after) = after.filter(|_| pg_options::is_known(name) || !self.has_secret()) else {
                 return Err(match self.0.last() {
                     Some((before, _)) => format!(
-                        "has, behind the value of {before}, something that is no option=value; a value with blanks is \
-                         quoted: {before}='…'"
+                        "has text after the value of {before} that is not option=value; put a value with blanks in \
+                         quotes: {before}='…'"
                     ),
                     None => "does not begin with an option=value".into(),
                 });
@@ -158,7 +158,7 @@ impl Conninfo {
         Ok(())
     }
 
-    /// `number` is its place behind the `?`.
+    /// `number` counts the options after the `?`.
     fn option(&mut self, number: usize, option: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').ok_or_else(|| match shown(option) {
             "an option" => format!("has no = in option number {number} behind its ?"),
@@ -291,9 +291,9 @@ mod tests {
         for (text, part) in [
             ("secret", "option=value"),
             ("host secret", "option=value"),
-            ("host=a secret c=d", "behind the value of host"),
-            ("host=a password=my secret", "behind the value of password"),
-            ("host=a password=my secret=b port=1", "behind the value of password"),
+            ("host=a secret c=d", "after the value of host"),
+            ("host=a password=my secret", "after the value of password"),
+            ("host=a password=my secret=b port=1", "after the value of password"),
             ("password='secret", "the value of password"),
             ("secret='b", "the value of an option"),
             ("mysql://secret@h", "begins with mysql://"),

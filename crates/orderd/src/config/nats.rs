@@ -22,7 +22,7 @@ const MAX_TOPIC_TOKEN: usize = 1024;
 /// of the latter would store every response to the service as an order.
 const RESERVED: [&str; 5] = ["$JS", "$JSC", "$NRG", "$SYS", "_INBOX"];
 
-/// What streams take under them nevertheless.
+/// Subjects under the reserved tokens that streams may take.
 const STORABLE: [&str; 2] = ["$JS.EVENT.>", "$SYS.ACCOUNT.>"];
 
 /// Maximum length of a stream's name, as servers have it.

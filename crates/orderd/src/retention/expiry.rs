@@ -122,8 +122,8 @@ impl Expiry {
         Ok(has_more)
     }
 
-    /// Orders in flight stay until the table has them. Those of later messages than memory has are rows: a table may
-    /// hold keys of another stream, or of a lost one.
+    /// Orders in flight stay until the table has them. An order whose sequence lies beyond what this process has read
+    /// from the stream is a row: tables may hold keys of another stream, or of one that was deleted.
     async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
         let generation = self.cache.generation();
         let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;

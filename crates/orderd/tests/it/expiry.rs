@@ -24,8 +24,8 @@ fn put_clock(stack: &Stack, shift: &str) {
     stack.postgres.psql(&format!("UPDATE clock.shift SET shift = '{shift}'")).unwrap();
 }
 
-/// Sets the clock back, and waits until no round of expiry is running that has read the later time: it would take what
-/// is young for old.
+/// Sets the clock back, and waits until each round of expiry that read the later time is over: it would remove young
+/// orders as old.
 async fn put_clock_back(stack: &Stack) {
     put_clock(stack, "0");
     let rounds = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND
