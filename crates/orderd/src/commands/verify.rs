@@ -77,6 +77,8 @@ struct VerifyReport {
     not_in_table: Difference,
     /// Erased, and still in the table, in memory, in the stream or among the dead letters.
     not_erased: Difference,
+    /// Dead letters whose key the table has too.
+    both: Difference,
     /// In memory and not in the table yet: their messages are not acknowledged.
     uncommitted: Difference,
     /// Older than `KEEP`, and only in one of table and memory: the other has removed them.
@@ -257,12 +259,7 @@ impl KeysByStore {
         let missing: Vec<&str> = self.memory.difference(&self.table).map(String::as_str).collect();
         let encoding = Encoding::of(client).await.map_err(postgres::explain)?;
         let missing = encoding.holdable(client, &missing).await.map_err(postgres::explain)?;
-        let query = format!("SELECT id FROM {} WHERE id = ANY($1)", table.quoted());
-        let rows =
-            client.query_typed(&query, &[(&missing, Type::TEXT_ARRAY)]).await.map_err(postgres::explain)?;
-        for row in rows {
-            self.table.insert(row.try_get(0)?);
-        }
+        self.table.extend(postgres::existing_ids(client, table, &missing).await.map_err(postgres::explain)?);
         Ok(())
     }
 
@@ -296,6 +293,7 @@ impl KeysByStore {
             ),
             not_in_table: Difference::new(not_in_table),
             not_erased: Difference::new(left),
+            both: Difference::new(self.dead.intersection(&self.table)),
             uncommitted: Difference::new(uncommitted.into_iter()),
             expiring: Difference::new(self.expiring.iter()),
             verdict: TableVerdict::AllThere,
@@ -330,12 +328,13 @@ impl Difference {
 
 impl VerifyReport {
     /// The differences with their names.
-    fn differences(&self) -> [(&'static str, &Difference); 4] {
+    fn differences(&self) -> [(&'static str, &Difference); 5] {
         [
             ("acknowledged, and neither in the table nor a dead letter", &self.lost),
             ("in the table and not in memory", &self.not_in_memory),
             ("in memory and not in the table", &self.not_in_table),
             ("erased, and still in stream, table or memory", &self.not_erased),
+            ("in the table, and dead letters too (drop these)", &self.both),
         ]
     }
 

@@ -1,6 +1,8 @@
 //! Lists the waiting dead letters. Messages are fetched one by one, without a consumer, so that listing leaves nothing
 //! behind on the server and counts against no limit.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
@@ -20,6 +22,12 @@ pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>>
     let subjects = store.subjects().await?;
     let stored = info::subjects(&store.context, &subjects.stream, &subjects.all_dead_letters()).await?;
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
+}
+
+/// The keys of dead letters whose messages lie above that sequence of the stream of orders.
+pub(crate) async fn keys_above(store: &DeadLetterStore, sequence: u64) -> anyhow::Result<HashSet<String>> {
+    let keys = keys(store).await?.into_iter();
+    Ok(keys.filter(|key| Key::sequence_of(key).is_some_and(|own| own > sequence)).collect())
 }
 
 /// All dead letters, in the order of their messages in the stream of orders. Several are stored at once, so their

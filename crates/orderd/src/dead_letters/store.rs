@@ -325,6 +325,24 @@ impl DeadLetterStore {
         Ok(if is_dropped { Replay::Dropped } else { Replay::Foreign })
     }
 
+    /// Whether a message was noted to become the order of that dead letter. Waits while the server can't be reached.
+    pub(crate) async fn is_noted_taken_in(&self, key: &str) -> bool {
+        let mut backoff = Backoff::default();
+        loop {
+            let noted = async { self.taken_in_by(&*self.subjects().await?, key).await };
+            match tokio::time::timeout(LOOKUP_TIMEOUT, noted).await.map_err(anyhow::Error::from).flatten() {
+                Ok(by) => return by.is_some(),
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "can't look up a note of a dead letter; retrying"
+                    );
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+
     async fn taken_in_by(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<Option<u64>> {
         let note = self.last(subjects, &subjects.taken_in(key)).await?;
         Ok(note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()))
@@ -369,26 +387,39 @@ impl DeadLetterStore {
     /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes. Waits as long as
     /// the server can't be reached.
     pub(crate) async fn take_in(&self, key: &str, sequence: u64) {
+        if self.remove(key).await
+            && let Err(error) = self.put_taken_in(key, sequence).await
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
+        }
+    }
+
+    /// Removes the dead letter of a message that is read again and becomes an order now. It needs no note: until the
+    /// position has passed the message, the message itself is read again. Waits as long as the server can't be reached.
+    pub(crate) async fn withdraw(&self, key: &str) {
+        self.remove(key).await;
+    }
+
+    /// Returns whether it was removed: some streams deny that.
+    async fn remove(&self, key: &str) -> bool {
         let mut backoff = Backoff::default();
-        while let Err(error) = self.replace_by_note(key, sequence).await {
+        while let Err(error) = self.remove_once(key).await {
             let error = format!("{error:#}");
             if self.denies_deletion().await {
-                tracing::error!(key, error, "can't remove the dead letter of an accepted replay; it stays");
-                return;
+                tracing::error!(key, error, "can't remove the dead letter of an accepted document; it stays");
+                return false;
             }
             tracing::warn!(error, "can't remove a dead letter; retrying");
             backoff.wait().await;
         }
+        true
     }
 
-    async fn replace_by_note(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
+    async fn remove_once(&self, key: &str) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
-        self.delete_within(LOOKUP_TIMEOUT, &[subjects.dead_letter(key), subjects.second_part(key)]).await?;
-        if let Err(error) = self.put_taken_in(key, sequence).await {
-            let error = format!("{error:#}");
-            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
-        }
-        Ok(())
+        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
+        self.delete_within(LOOKUP_TIMEOUT, &parts).await.map(drop)
     }
 
     async fn denies_deletion(&self) -> bool {

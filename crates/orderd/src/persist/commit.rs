@@ -2,6 +2,7 @@
 //! by INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Instant;
 
 use order::{Key, Reason, Refusal};
@@ -17,10 +18,18 @@ use super::writer::{LastPosition, RunningWriter, TermEnd};
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::pipeline_chunks::RefusedMessage;
+use crate::nats::intake_message::Message;
+use crate::pipeline_chunks::{RefusedMessage, SkipReason};
 use crate::postgres::fence::{Fence, FenceValues};
 use crate::postgres::position::Position;
 use crate::postgres::{self, old_rows};
+
+/// Why a replay is skipped, in one word and in words.
+const KEY_TAKEN: SkipReason = (
+    "key_taken",
+    "the table already has a row with the key of this dead letter, so the document is not stored: drop the dead letter, \
+     and publish the document without the header Orderd-Key if it is another one",
+);
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
@@ -45,9 +54,57 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Commits rows and position, in as many parts as needed.
+    /// Commits rows and position.
     async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
-        let all = row_indexes(batch);
+        let taken = self.rows_with_taken_keys(batch).await?;
+        let all: Vec<_> = row_indexes(batch).into_iter().filter(|row| !taken.contains(row)).collect();
+        self.commit_in_parts(fence, batch, &all).await?;
+        for (chunk, row) in taken {
+            let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
+            let (key, sequence) = (key.as_str(), position.sequence);
+            tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
+            self.deps.receipts.skipped(headers.as_ref(), key, Some(KEY_TAKEN)).await;
+        }
+        Ok(())
+    }
+
+    /// The replays whose key the table has already, by an import for instance, or by another replay of this batch. The
+    /// row is not replaced, so the dead letter stays until somebody drops it.
+    async fn rows_with_taken_keys(&mut self, batch: &[EncodedRows]) -> Result<Vec<RowIndex>, TermEnd> {
+        let message = |&(chunk, row): &RowIndex| &batch[chunk].orders.messages[row];
+        let replays: Vec<_> = row_indexes(batch).into_iter().filter(|row| message(row).replayed).collect();
+        if replays.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<&str> = replays.iter().map(|row| message(row).key.as_str()).collect();
+        let asked = async {
+            self.open().await?;
+            let existing = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
+            self.with_short_timeout(existing).await?.map_err(|error| postgres::describe(&error))
+        };
+        let existing = match asked.await {
+            Ok(existing) => existing,
+            Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
+        };
+        let (mut seen, mut taken) = (HashSet::new(), Vec::new());
+        for row in replays {
+            let key = message(&row).key.as_str();
+            // With a note, the row is the order of this message or of another replay.
+            let is_taken = existing.contains(key) && !self.deps.dead_letters.is_noted_taken_in(key).await;
+            if !seen.insert(key) || is_taken {
+                taken.push(row);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Commits these rows of the batch and its position, in as many parts as needed.
+    async fn commit_in_parts(
+        &mut self,
+        fence: &mut Fence,
+        batch: &[EncodedRows],
+        all: &[RowIndex],
+    ) -> Result<(), TermEnd> {
         if all.is_empty() {
             return match batch.last() {
                 Some(rows) => self.advance(fence, rows.orders.through).await,
@@ -55,7 +112,7 @@ impl RunningWriter {
             };
         }
         // Parts still to be written, the next one last.
-        let mut open = vec![&all[..]];
+        let mut open = vec![all];
         let mut behind = all.len();
         // Computed for each batch: a clock that was ahead may be right again.
         self.expired_before = None;
@@ -138,6 +195,7 @@ impl RunningWriter {
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
         self.note_taken_in(batch, part).await?;
+        self.withdraw_dead_letters(batch, part).await?;
         loop {
             let copies = may_copy
                 && !self.may_be_stored
@@ -203,6 +261,30 @@ impl RunningWriter {
                 () = self.deps.dead_letters.note_taken_in(key, sequence) => {}
                 () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the dead letters of messages that are read again and become orders now.
+    async fn withdraw_dead_letters(
+        &mut self,
+        batch: &[EncodedRows],
+        part: &[RowIndex],
+    ) -> Result<(), TermEnd> {
+        if self.refused_before.is_empty() {
+            return Ok(());
+        }
+        let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
+        for key in messages.filter(|message| !message.replayed).map(|message| message.key.as_str()) {
+            if !self.refused_before.contains(key) {
+                continue;
+            }
+            tokio::select! {
+                () = self.deps.dead_letters.withdraw(key) => {}
+                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
+            }
+            self.refused_before.remove(key);
+            tracing::info!(key, "a message that was refused before is accepted: its dead letter is removed");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cache::Cache;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
@@ -24,6 +24,7 @@ use super::encode::EncodedRows;
 use crate::aligned_interval;
 use crate::backoff::Backoff;
 use crate::config::Settings;
+use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
 use crate::flow_state::Gap;
@@ -40,6 +41,9 @@ use crate::traces::Traces;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time limit of one attempt to list the dead letters.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stage needs.
 pub(crate) struct Writer {
@@ -83,6 +87,9 @@ pub(super) struct RunningWriter {
     /// Keys of erased orders, which are not written.
     pub(super) erased: watch::Sender<HashSet<String>>,
     pub(super) dead_letters: DeadLetterWriter,
+    /// Keys of dead letters whose messages this term reads again: the process that refused them had another model, or
+    /// PostgreSQL refused their rows.
+    pub(super) refused_before: HashSet<String>,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Whether the table may already have the next rows. COPY would fail, so INSERT is used until a batch finds no
@@ -126,6 +133,7 @@ impl Writer {
             name: name(),
             model: self.settings.fingerprint.clone(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
+            refused_before: HashSet::new(),
             deps: self,
             connection: None,
             own_form_after: 0,
@@ -170,6 +178,9 @@ impl RunningWriter {
     ) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::SteppedDown };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
+        if let Err(end) = self.find_refused_before(run.after.seq).await {
+            return end;
+        }
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
         let mut problems = self.deps.flow_state.problem.subscribe();
@@ -226,11 +237,35 @@ impl RunningWriter {
         }
     }
 
+    /// Looks for dead letters of messages above `sequence`, which this term reads again. Waits while NATS can't be
+    /// reached.
+    async fn find_refused_before(&mut self, sequence: u64) -> Result<(), TermEnd> {
+        let mut backoff = Backoff::default();
+        // Shows the intake as down; dropped at the end.
+        let mut down = None;
+        loop {
+            let found = timeout(LIST_TIMEOUT, list::keys_above(&self.deps.dead_letters, sequence)).await;
+            let error = match found.map_err(anyhow::Error::from).flatten() {
+                Ok(found) => {
+                    self.refused_before = found;
+                    return Ok(());
+                }
+                Err(error) => format!("can't list the dead letters: {error:#}"),
+            };
+            let health = &self.deps.health;
+            down.get_or_insert_with(|| health.hold_down(Part::Intake, error.clone())).explain(error);
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = self.deps.stop.cancelled() => return Err(TermEnd::Stopped),
+            }
+        }
+    }
+
     async fn release_lease(&mut self, fence: &Fence) {
         let (Some(connection), Some(stream)) = (&self.connection, &self.stream) else { return };
         let key = self.key(stream);
         let given = lease::release_lease(&connection.inner.client, &key, fence);
-        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), given).await {
+        if let Ok(Err(error)) = timeout(Duration::from_secs(1), given).await {
             tracing::debug!(error = describe(&error), "can't release the lease; it will expire");
         }
     }

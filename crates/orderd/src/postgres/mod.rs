@@ -41,7 +41,7 @@ pub(crate) use self::erased_keys::{
 pub(crate) use self::failure::ConnectError;
 pub(crate) use self::half_open::SessionWatch;
 use self::identity_check::admit;
-pub(crate) use self::rows::{FoundRows, RowLookup, insert, insert_from};
+pub(crate) use self::rows::{FoundRows, RowLookup, existing_ids, insert, insert_from};
 pub(crate) use self::schema::format_of_table;
 use self::schema::{Inspection, TableRefused, TableTraits};
 pub(crate) use self::wal::{Wal, wal};

@@ -1,6 +1,6 @@
 //! Reads rows by id, together with the position; builds the statement that inserts rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use order::RowFormat;
 use tokio::time::timeout;
@@ -85,6 +85,20 @@ impl RowLookup {
         }
         Ok(found)
     }
+}
+
+/// Those of these ids that the table has.
+///
+/// # Errors
+/// PostgreSQL can't be reached, or refuses.
+pub(crate) async fn existing_ids(
+    client: &Client,
+    table: &Table,
+    ids: &[&str],
+) -> Result<HashSet<String>, tokio_postgres::Error> {
+    let query = format!("SELECT id FROM {} WHERE id = ANY($1)", table.quoted());
+    let rows = client.query_typed(&query, &[(&ids, Type::TEXT_ARRAY)]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// The result of a look-up.

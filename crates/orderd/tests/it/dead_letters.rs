@@ -108,6 +108,55 @@ async fn replay_makes_each_the_order_of_its_key_however_often_it_is_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_whose_key_the_table_has_is_refused_and_its_dead_letter_stays() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let letters = wait_for_dead(&stack, 1).await;
+    let key = letters[0]["key"].as_str().unwrap();
+    let row = format!("{{\"id\":\"{key}\",\"order\":{}}}", order("imported"));
+    assert!(stack.run(&["import"], &row).await.status.success());
+    let verify = ["verify", "--json", "--http-addr", &service.addr.to_string()];
+    let verified = stack.run(&verify, "").await;
+    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!((verified.status.code(), &report["both"]["ids"]), (Some(1), &serde_json::json!([key])));
+
+    let replayed = stack.run(&["dead-letters", "replay", key, "--with", "-"], &order("corrected")).await;
+    let said = String::from_utf8(replayed.stdout).unwrap();
+    let errors = String::from_utf8(replayed.stderr).unwrap();
+    assert_eq!(replayed.status.code(), Some(1), "{said}{errors}");
+    assert!(said.contains("0 accepted, 1 refused again"), "{said}");
+    assert!(errors.contains("key_taken") && errors.contains("drop the dead letter"), "{errors}");
+    assert_eq!(listed(&stack, &[]).await, letters);
+    // What follows it is taken in.
+    stack.publish(&[order("after")]).await;
+    eventually("it is committed", async || (stack.rows() == 2).then_some(())).await;
+    let stored = service.get(&format!("/order/{key}")).await;
+    assert!(stored.body.contains("imported"), "{}", stored.body);
+
+    assert!(stack.run(&["dead-letters", "drop", key, "--yes"], "").await.status.success());
+    service.process.signal(devstack::Signal::USR1);
+    service.wait_len(2).await;
+    stack.verify(&service, &[]).await;
+}
+
+/// By a process with another model or other rules, whose message is read again: the table went back, or the process
+/// ended before the position had passed the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_refused_before_and_is_accepted_now_leaves_no_dead_letter() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#, "{"]).await;
+    let letters = wait_for_dead(&stack, 2).await;
+    stack.wait_settled(2).await;
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    service.wait_len(1).await;
+    stack.wait_settled(2).await;
+    assert_eq!(listed(&stack, &[]).await, letters[1..]);
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_refused_by_postgres_is_taken_in_after_a_correction() {
     let (stack, service) = Stack::started().await;
     stack
