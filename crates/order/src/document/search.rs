@@ -32,7 +32,7 @@ pub(super) fn raw_values<'t>(
     steps: &[usize],
 ) -> Result<Vec<&'t str>, RowError> {
     let mut found = Vec::new();
-    of_object(text, shape, steps, &mut found)?;
+    of_objects(&[text], shape, steps, &mut found)?;
     Ok(found)
 }
 
@@ -63,54 +63,97 @@ pub(crate) fn value_at(text: &str, start: usize) -> Result<Option<&str>, RowErro
     Ok(Some(value).filter(|value| *value != "null"))
 }
 
-/// Values below an object's member. If a name is repeated, the last value counts: Go merges objects.
-fn of_object<'t>(
-    text: &'t str,
+/// Values below the member of an object. `objects` are the values of a repeated member, or one: Go merges them.
+fn of_objects<'t>(
+    objects: &[&'t str],
     shape: &Struct,
     steps: &[usize],
     found: &mut Vec<&'t str>,
 ) -> Result<(), RowError> {
     let Some((&wanted, rest)) = steps.split_first() else { return Ok(()) };
     let Some(member) = shape.members.get(wanted) else { return Ok(()) };
-    let start = found.len();
-    let mut scanner = Scanner::new(text);
-    scanner.eat(b'{').ok_or(MALFORMED)?;
-    let (mut expected, mut is_first) = (0, true);
-    while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        let index = member_name::find(shape, expected, &name);
-        expected = index.map_or(expected, |index| index + 1);
-        let value = scanner.value().ok_or(MALFORMED)?;
-        if index == Some(wanted) && value != "null" {
-            let before = found.len();
-            of_value(value, &member.kind, rest, found)?;
-            if found.len() > before || matches!(member.kind, Kind::Slice(_)) {
-                found.drain(start..before);
+    let mut values = Vec::new();
+    for object in objects {
+        let mut scanner = Scanner::new(object);
+        scanner.eat(b'{').ok_or(MALFORMED)?;
+        let (mut expected, mut is_first) = (0, true);
+        while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
+            let index = member_name::find(shape, expected, &name);
+            expected = index.map_or(expected, |index| index + 1);
+            let value = scanner.value().ok_or(MALFORMED)?;
+            if index == Some(wanted) {
+                repeat(&mut values, value, &member.kind);
             }
         }
     }
-    Ok(())
+    of_values(&values, &member.kind, rest, found)
 }
 
-fn of_value<'t>(
-    value: &'t str,
+/// Adds the next value of a repeated member. `null` empties an array, and changes nothing else.
+fn repeat<'t>(values: &mut Vec<&'t str>, value: &'t str, kind: &Kind) {
+    if value != "null" {
+        values.push(value);
+    } else if matches!(kind, Kind::Slice(_)) {
+        values.clear();
+    }
+}
+
+/// The values of a repeated member, or one: the last one counts, and objects and elements of arrays are merged.
+fn of_values<'t>(
+    values: &[&'t str],
     kind: &Kind,
     rest: &[usize],
     found: &mut Vec<&'t str>,
 ) -> Result<(), RowError> {
-    match kind {
-        _ if value == "null" => {}
-        Kind::Struct(shape) => of_object(value, shape, rest, found)?,
-        Kind::Slice(element) => {
-            let mut scanner = Scanner::new(value);
-            scanner.eat(b'[').ok_or(MALFORMED)?;
-            while scanner.peek().ok_or(MALFORMED)? != b']' {
-                of_value(scanner.value().ok_or(MALFORMED)?, element, rest, found)?;
-                if scanner.peek() == Some(b',') {
-                    scanner.eat(b',').ok_or(MALFORMED)?;
-                }
+    match (kind, values) {
+        (_, []) => {}
+        (Kind::Struct(shape), _) => of_objects(values, shape, rest, found)?,
+        (Kind::Slice(element), [array]) => each_element(array, |_, value| {
+            if value == "null" { Ok(()) } else { of_values(&[value], element, rest, found) }
+        })?,
+        (Kind::Slice(element), arrays) => {
+            for values in merged_elements(arrays, element)? {
+                of_values(&values, element, rest, found)?;
             }
         }
-        _ => found.push(value),
+        (_, [.., last]) => found.push(last),
+    }
+    Ok(())
+}
+
+/// The values of each element of a repeated array. Elements that a shorter array leaves out may come back in a longer
+/// one after it, unless an array in between is empty, as `repeated::array` explains.
+fn merged_elements<'t>(arrays: &[&'t str], element: &Kind) -> Result<Vec<Vec<&'t str>>, RowError> {
+    let (mut elements, mut length) = (Vec::<Vec<_>>::new(), 0);
+    for array in arrays {
+        length = 0;
+        each_element(array, |index, value| {
+            length = index + 1;
+            elements.resize_with(length.max(elements.len()), Vec::new);
+            repeat(&mut elements[index], value, element);
+            Ok(())
+        })?;
+        if length == 0 {
+            elements.clear();
+        }
+    }
+    elements.truncate(length);
+    Ok(elements)
+}
+
+fn each_element<'t>(
+    array: &'t str,
+    mut each: impl FnMut(usize, &'t str) -> Result<(), RowError>,
+) -> Result<(), RowError> {
+    let mut scanner = Scanner::new(array);
+    scanner.eat(b'[').ok_or(MALFORMED)?;
+    let mut index = 0;
+    while scanner.peek().ok_or(MALFORMED)? != b']' {
+        each(index, scanner.value().ok_or(MALFORMED)?)?;
+        index += 1;
+        if scanner.peek() == Some(b',') {
+            scanner.eat(b',').ok_or(MALFORMED)?;
+        }
     }
     Ok(())
 }
@@ -144,6 +187,18 @@ mod tests {
             (r#"{"to": {"w": 12}, "to": null}"#, &[2, 1], Kind::Float, "12.0"),
             (r#"{"items": [{"id": 1}, null, {"x": 3}, { "id" : 2 } ]}"#, &[3, 0], Kind::Int, "1 2"),
             (r#"{"items": [{"id": 1}], "items": []}"#, &[3, 0], Kind::Int, ""),
+            (r#"{"items": [{"id": 1}], "items": null}"#, &[3, 0], Kind::Int, ""),
+            (r#"{"items": [{"id": 1}, {"id": 2}], "items": [{"tags": []}]}"#, &[3, 0], Kind::Int, "1"),
+            (
+                r#"{"items": [{"id": 1}, {"id": 2}], "items": [{}], "items": [{}, {}]}"#,
+                &[3, 0],
+                Kind::Int,
+                "1 2",
+            ),
+            (r#"{"items": [{"id": 1}], "items": [], "items": [{}]}"#, &[3, 0], Kind::Int, ""),
+            (r#"{"items": [{"tags": ["a", "b"]}], "items": [{"tags": ["c"]}]}"#, &[3, 1], Kind::String, "c"),
+            (r#"{"items": [{"tags": ["a"]}], "items": [{"tags": [null]}]}"#, &[3, 1], Kind::String, "a"),
+            (r#"{"items": [{"tags": ["a"]}], "items": [{"tags": null}]}"#, &[3, 1], Kind::String, ""),
             (
                 r#"{"items": [{"tags": ["a", "b"]}, {"tags": []}, {"tags": ["]"]}]}"#,
                 &[3, 1],

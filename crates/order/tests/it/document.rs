@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use order::{Layouts, Order, Parser, Reason, Refusal, RowError, RowFormat, RowReader};
+use order::{Layouts, Order, Parser, Reason, Refusal, RowError, RowFormat, RowReader, searchable};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -241,6 +241,15 @@ fn has_the_values(document: &Value, gob: &Value) -> bool {
     }
 }
 
+/// The values by which a search finds it.
+fn found_at(path: &str, order: &Order) -> Vec<String> {
+    let path = &searchable(shape(), &[path.to_owned()]).unwrap()[0];
+    let (mut found, mut text) = (Vec::new(), Vec::new());
+    let mut each = |value: &[u8]| found.push(String::from_utf8(value.to_owned()).unwrap());
+    layouts().values(order.body(), path, &mut text, &mut each).unwrap();
+    found
+}
+
 fn holds_for(document: &str) -> Result<(), TestCaseError> {
     let Ok(gob) = parse(RowFormat::Gob, document) else {
         for format in DOCUMENTS {
@@ -259,6 +268,9 @@ fn holds_for(document: &str) -> Result<(), TestCaseError> {
     is_the_same_after_a_restart(&order);
     let shown = served(&order);
     prop_assert_eq!(&canonical(&shown), &shown);
+    for path in ["order_uid", "sm_id", "payment.amount", "items.name", "items.sale"] {
+        prop_assert_eq!(found_at(path, &json), found_at(path, &order), "{} {}", path, document);
+    }
     let (document, gob): (Value, Value) =
         (serde_json::from_str(&shown).unwrap(), serde_json::from_str(&served(&gob)).unwrap());
     prop_assert!(has_the_values(&document, &gob), "{} {}", shown, gob);
