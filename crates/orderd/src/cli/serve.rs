@@ -110,8 +110,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) orders: OrderArgs,
     /// Members that /order and /orders search, separated by commas; none for none. Nested members by path:
-    /// delivery.email, items.nm_id (any element); \. is a dot within a name. By default those of order_uid and
-    /// track_number that the model has.
+    /// delivery.email, items.nm_id (any element); \. is a dot within a name, and \, a comma. By default those of
+    /// order_uid and track_number that the model has.
     #[arg(long, env = "SEARCH", value_name = "MEMBER,…")]
     pub search: Option<String>,
     /// Memory limit for documents and their index, in bytes or as 512MiB, 4GiB; no limit by default. A document that

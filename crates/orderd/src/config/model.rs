@@ -1,5 +1,6 @@
 //! `MODEL`: the files that define the model, and the defaults of `REQUIRE`, `SEARCH` and `UNKNOWN` that follow from it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -153,12 +154,32 @@ fn members(
         let has = |name: &&&str| order::searchable(model.shape(), &[(**name).to_owned()]).is_ok();
         return Ok(usual.iter().filter(has).map(|name| (*name).to_owned()).collect());
     };
-    let members = list(text);
+    let members = names(text);
     match &members[..] {
         [] => Err(wrong(setting, "it names no member; write none for no members")),
         [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
         _ => Ok(members),
     }
+}
+
+/// A list of names, each once. `\,` is a comma within a name; other escapes belong to the paths.
+fn names(text: &str) -> Vec<String> {
+    let (mut names, mut letters) = (vec![String::new()], text.chars());
+    while let Some(letter) = letters.next() {
+        let Some(name) = names.last_mut() else { break };
+        match letter {
+            ',' | '\n' => names.push(String::new()),
+            '\\' => match letters.next() {
+                Some(',') => name.push(','),
+                Some(escaped) => name.extend([letter, escaped]),
+                None => name.push(letter),
+            },
+            _ => name.push(letter),
+        }
+    }
+    let mut seen = HashSet::new();
+    let names = names.into_iter().map(|name| name.trim().to_owned());
+    names.filter(|name| !name.is_empty() && seen.insert(name.clone())).collect()
 }
 
 #[cfg(test)]
@@ -191,6 +212,24 @@ mod tests {
         assert_ne!(of(Some("none"), UnknownMembers::Ignore), usual);
         let both = |text| of(Some(text), UnknownMembers::Ignore);
         assert_eq!(both("order_uid,track_number"), both("track_number,order_uid"));
+    }
+
+    #[test]
+    fn names_are_listed_once_and_may_have_commas() {
+        for (text, listed) in [
+            ("a, b,\n", &["a", "b"][..]),
+            ("a,b,a", &["a", "b"]),
+            (r"to\,from,a\.b,c", &["to,from", r"a\.b", "c"]),
+            (r"a\\,b", &[r"a\\", "b"]),
+            (r"a\", &[r"a\"]),
+        ] {
+            assert_eq!(names(text), listed, "{text}");
+        }
+        let folder = devstack::TempDir::new().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(&path, r#"{"to,from": "x", "a": 1}"#).unwrap();
+        let model = given(&path.display().to_string()).unwrap();
+        assert_eq!(search(Some(r"to\,from,a,a"), &model).unwrap().0, ["to,from", "a"]);
     }
 
     #[test]
