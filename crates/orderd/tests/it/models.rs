@@ -387,8 +387,10 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
         let stack = Stack::new();
         let parcel = file(&stack, "parcel.json", r#"{"id": "", "v": 1}"#);
         let mut service = stack.serve(&[("MODEL", &parcel), ("PG_FORMAT", format)]).await;
-        stack.publish(&[r#"{"id":"a","v":1}"#, r#"{"id":"b","v":2}"#]).await;
+        stack.publish(&[r#"{"id":"a","v":1}"#, r#"{"v":2,"id":"a longer one"}"#]).await;
         eventually("all rows are committed", async || (stack.rows() == 2).then_some(())).await;
+        let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
+        assert_eq!(String::from_utf8_lossy(&checked.stdout), "2 rows: readable\n2 of 2 rows readable\n");
         assert_eq!(service.stop(), Some(0));
         for (name, other, document) in [
             ("stranger.json", r#"{"zz": "q", "yy": {"a": 1}}"#, r#"{"zz":"new"}"#),
