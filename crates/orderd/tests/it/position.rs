@@ -470,8 +470,7 @@ async fn statements_that_may_take_only_so_long_are_made_small_enough() {
         CREATE TRIGGER slow BEFORE INSERT ON orders2 FOR EACH ROW EXECUTE FUNCTION slow();
         ALTER ROLE postgres SET statement_timeout = '200ms'";
     stack.postgres.psql(slow).unwrap();
-    stack.jetstream().await;
-    let service = stack.start(&[]).await;
+    let service = stack.serve(&[]).await;
     stack.publish(&orders(3_000)).await;
     committed(&stack, 3_000).await;
     assert_eq!(service.metric("myapp_orders_errors").await, 0.0);
