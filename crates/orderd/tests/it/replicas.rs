@@ -1,5 +1,7 @@
 //! Several processes on one stream and one table: each serves and finds all orders.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{self, stream};
 use devstack::Signal;
 use hyper::StatusCode;
@@ -34,6 +36,45 @@ async fn wait_same(stack: &Stack, services: &[Service], count: usize) {
 
 async fn stream(stack: &Stack) -> stream::Stream {
     jetstream::new(stack.client().await).get_stream("ORDERS").await.unwrap()
+}
+
+/// What a load balancer is told while memory fills: each status, and whether another process is the writer.
+async fn told_while_memory_fills(service: &Service) -> Vec<(StatusCode, bool)> {
+    let mut told = Vec::new();
+    loop {
+        let answer = service.get("/readyz?for=reads").await;
+        let report = answer.json();
+        if report["fill"]["up"] == true {
+            assert_eq!(answer.status, StatusCode::OK, "{report}");
+            return told;
+        }
+        if report["postgres"]["up"] == true && report["position"]["seq"].is_u64() {
+            told.push((
+                answer.status,
+                report["writer"]["name"].is_string() && report["writer"]["self"] == false,
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_the_whole_table_gets_requests_only_where_no_other_is_the_writer() {
+    let stack = Stack::new();
+    let mut writer = stack.serve(&[]).await;
+    stack.publish_numbers(0..1).await;
+    wait_same(&stack, std::slice::from_ref(&writer), 1).await;
+    let more = "INSERT INTO orders2 SELECT n::text, data FROM orders2, generate_series(1, 60000) AS n";
+    stack.postgres.psql(more).unwrap();
+    let mut joining = stack.start(&[]).await;
+    let told = told_while_memory_fills(&joining).await;
+    assert!(told.contains(&(StatusCode::SERVICE_UNAVAILABLE, true)), "{told:?}");
+    assert!(!told.contains(&(StatusCode::OK, true)), "{told:?}");
+    joining.stop();
+    writer.stop();
+    let alone = stack.start(&[]).await;
+    let told = told_while_memory_fills(&alone).await;
+    assert!(told.iter().all(|told| *told == (StatusCode::OK, false)) && !told.is_empty(), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

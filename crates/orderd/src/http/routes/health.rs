@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::fill_progress::ModelFit;
+use crate::flow_state::TablePosition;
 use crate::health::Part;
 use crate::http::{App, json as json_response};
 
@@ -34,15 +35,21 @@ pub(crate) async fn alive(State(app): State<Arc<App>>) -> Response {
 pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<ReadyzQuery>) -> Response {
     let health = &app.health;
     let good = match wanted.r#for {
-        // From memory, or by read-through.
         Some(ReadyFor::Reads) => {
             !health.is_draining()
                 && !app.progress.is_misfit()
-                && (health.is_up(Part::Fill) || health.is_up(Part::Postgres))
+                && (health.is_up(Part::Fill) || stands_in(&app))
         }
         None => is_ready(&app),
     };
     report(&app, good)
+}
+
+/// Whether a process without the whole table in memory gets requests: it can read single orders from PostgreSQL, but not
+/// list them. While another process is the writer, that one answers all requests better.
+fn stands_in(app: &App) -> bool {
+    let is_of_another = |table: &TablePosition| table.writer.is_some() && !table.is_self;
+    app.health.is_up(Part::Postgres) && !app.flow_state.table.borrow().as_ref().is_some_and(is_of_another)
 }
 
 fn is_ready(app: &App) -> bool {
