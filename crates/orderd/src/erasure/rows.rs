@@ -104,7 +104,7 @@ impl StoredRows {
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
         let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
-        let break_fences = fence::break_fences(&table);
+        let break_fences = fence::break_fences(&table, &fence::last_row_without_erased(&table));
         let (client, watch) = self.client().await?;
         let both = async {
             let both = client.transaction().await?;
@@ -113,7 +113,7 @@ impl StoredRows {
             }
             let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
             if both.query_one(&has_positions, &[]).await?.try_get(0)? {
-                both.batch_execute(&break_fences).await?;
+                both.query_typed(&break_fences, &[(&id, Type::TEXT)]).await?;
             }
             both.commit().await?;
             Ok(deleted.len() as u64)

@@ -44,8 +44,8 @@ pub(crate) struct Sweeper {
     newest: Option<f64>,
     /// Whether unfinished erasures of earlier processes are complete.
     has_begun: bool,
-    /// The generation for which the table was compared with the notes in NATS: a generation begins when the table went
-    /// back.
+    /// The generation for which the erased keys of the table were compared with the notes in NATS: a generation begins
+    /// when the table went back. `None` once they may have gone back alone.
     compared: Option<u64>,
 }
 
@@ -85,6 +85,8 @@ impl Sweeper {
         let settings = self.eraser.postgres.clone();
         let connection = postgres::connect_in_time(&settings).await?.spare();
         let mut is_there = false;
+        // The last connection may have failed because the table of erased keys was dropped.
+        self.compared = None;
         loop {
             // A query of a table that does not exist would leave an error in PostgreSQL's log each time.
             is_there = is_there || finished(&connection, self.is_there(&connection)).await?;
@@ -142,7 +144,12 @@ impl Sweeper {
         );
         let since = self.newest.unwrap_or_default();
         let mut newest = since;
-        for row in connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await? {
+        let rows = connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await?;
+        if rows.is_empty() && since > 0.0 {
+            // The newest one is gone: the table was restored, or emptied.
+            self.compared = None;
+        }
+        for row in rows {
             let (id, at, age): (String, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {

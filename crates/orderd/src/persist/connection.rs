@@ -204,7 +204,9 @@ impl WriterConnection {
 
 /// The reason for a slow statement: what it waits for, as far as known.
 pub(super) fn not_answered(statement: &str, connection: &Connection) -> String {
-    let why = connection.watch().explain("is a table locked, or the server stuck?");
+    let why = connection.watch().explain(
+        "is a table locked, the server stuck, or a pooler without a free connection (default_pool_size)?",
+    );
     format!("{statement} is not answered: {why}")
 }
 

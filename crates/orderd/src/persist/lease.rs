@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::batch::count_lost_messages;
 use super::connection::{WriterConnection, not_answered};
 use super::encode::EncodedRows;
-use super::writer::{LastPosition, RunningWriter};
+use super::writer::{LIST_TIMEOUT, LastPosition, RunningWriter};
 use crate::aligned_interval;
 use crate::fill_progress::ModelFit;
 use crate::flow_state::{ProblemReport, RunProblem, StreamIdentity, StreamRun, TablePosition};
@@ -82,7 +82,8 @@ impl RunningWriter {
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
         let model_fit = self.model_fit(&found);
-        if (found.is_free || is_ours) && model_fit == ModelFit::Fits && self.may_write() {
+        let may_write = (found.is_free || is_ours) && model_fit == ModelFit::Fits && self.may_write();
+        if may_write && self.read_erased_in_nats().await {
             let taken = self.take_lease(&key, &stream, &found, report).await;
             return match taken {
                 Ok(TakenLease::Taken(begun)) => {
@@ -175,7 +176,7 @@ impl RunningWriter {
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
         let writer = (self.name.as_str(), self.model.as_str());
         let taken = lease::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
-        let taken = tokio::time::timeout(LONG_TIMEOUT, self.inner()?.watched(taken)).await;
+        let taken = timeout(LONG_TIMEOUT, self.inner()?.watched(taken)).await;
         let taken = taken.map_err(|_| Abandoned::TimedOut.to_string())?;
         let taken = taken.map_err(|error| describe(&error))?;
         if !matches!(taken, TakenLease::Taken(_)) {
@@ -281,8 +282,26 @@ impl RunningWriter {
     pub(super) async fn read_erased(&mut self) -> Result<(), String> {
         let keys = postgres::erased_keys(self.client()?, &self.deps.settings.postgres.table);
         let keys = self.with_short_timeout(keys).await?;
-        self.erased.send_replace(keys.map_err(|error| describe(&error))?);
+        let mut keys = keys.map_err(|error| describe(&error))?;
+        keys.extend(self.erased_in_nats.iter().cloned());
+        self.erased.send_replace(keys);
         Ok(())
+    }
+
+    /// Reads the erased keys that are recorded in NATS: a table that was restored lacks some, and their messages, which
+    /// are gone from the stream, are not lost. Returns whether NATS has answered; if not, the lease is taken later.
+    async fn read_erased_in_nats(&mut self) -> bool {
+        let asked = timeout(LIST_TIMEOUT, self.deps.dead_letters.erased()).await;
+        match asked.map_err(anyhow::Error::from).flatten() {
+            Ok(keys) => {
+                self.erased_in_nats = keys;
+                true
+            }
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "can't list the erased keys in NATS");
+                false
+            }
+        }
     }
 
     /// Why memory may have orders that table and stream no longer have; `None` if it has none.

@@ -42,8 +42,8 @@ use crate::traces::Traces;
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time limit of one attempt to list the dead letters.
-const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit of one attempt to list the dead letters, or the erased keys beside them.
+pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stage needs.
 pub(crate) struct Writer {
@@ -86,6 +86,8 @@ pub(super) struct RunningWriter {
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
     pub(super) erased: watch::Sender<HashSet<String>>,
+    /// Those of them that NATS has.
+    pub(super) erased_in_nats: Vec<String>,
     pub(super) dead_letters: DeadLetterWriter,
     /// Keys of dead letters whose messages this term reads again: the process that refused them had another model, or
     /// PostgreSQL refused their rows.
@@ -133,6 +135,7 @@ impl Writer {
             name: name(),
             model: self.settings.fingerprint.clone(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
+            erased_in_nats: Vec::new(),
             refused_before: HashSet::new(),
             deps: self,
             connection: None,

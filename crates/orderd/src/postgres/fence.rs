@@ -146,12 +146,21 @@ pub(crate) async fn advance_position(
     row.map_or(Ok(None), |row| MovedPosition::read(&row))
 }
 
-/// The statement with which a transaction that erases rows breaks the fence, so that the writer rereads the erased
-/// keys. The last written row may be among the erased.
-pub(crate) fn break_fences(table: &Table) -> String {
+/// The statement with which a transaction that removes rows breaks the fence, so that the writer reads the position
+/// again. `last_row` is the expression for the last written row that is left: if that row is missing later, the table
+/// has lost rows.
+pub(crate) fn break_fences(table: &Table, last_row: &str) -> String {
     format!(
-        "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = NULL WHERE table_name = {}",
+        "UPDATE {} SET nonce = (random() * 9e18)::bigint, last_row = {last_row} WHERE table_name = {}",
         positions(table),
         table.label_literal()
+    )
+}
+
+/// The last written row once the row with the id `$1` is erased: if it was the last one, the row before it.
+pub(crate) fn last_row_without_erased(table: &Table) -> String {
+    format!(
+        "CASE WHEN last_row = $1 THEN (SELECT max(id) FROM {} WHERE id < $1) ELSE last_row END",
+        table.quoted()
     )
 }

@@ -194,7 +194,7 @@ async fn drop_in_transaction(
     }
     let drop = format!(
         "{} AND EXISTS (SELECT FROM {name} AS old WHERE old.id = last_row); DROP TABLE {name}",
-        fence::break_fences(table),
+        fence::break_fences(table, "NULL"),
         name = partition.name
     );
     client.batch_execute(&drop).await?;
