@@ -110,6 +110,10 @@ impl Conninfo {
             }
             None => text,
         };
+        // Neither a host nor a database: what precedes it is the end of the password.
+        if rest.split('?').next().is_some_and(|rest| rest.contains('@')) {
+            return Err("has an @ too many: write / and @ in its user or password as %2F and %40".into());
+        }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (servers, rest) = rest.split_at(end);
         self.servers(servers)?;
@@ -300,6 +304,8 @@ mod tests {
             ("my secret://b", "option=value"),
             ("postgresql://100%secret@h", "its user"),
             ("postgresql://u:100%secret@h", "its password"),
+            ("postgresql://u:my@secret@h/d", "write / and @ in its user or password as %2F and %40"),
+            ("postgresql://u:1/secret@h/d", "write / and @ in its user or password as %2F and %40"),
             ("postgresql://h,%secret", "host number 2"),
             ("postgresql://h:%secret/d", "the port of host number 1"),
             ("postgresql://h/d?sslmode", "the option sslmode"),
