@@ -25,13 +25,13 @@ fn is_own(headers: &HeaderMap) -> bool {
         return ["same-origin", "none"].contains(&site);
     }
     let Some(origin) = value(header::ORIGIN) else { return true };
-    let host = origin.split_once("://").map(|(_, host)| host);
+    let Some((scheme, host)) = origin.split_once("://") else { return false };
+    // A browser leaves the default port out; a proxy may add it.
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let is_host = |asked: &str| asked.strip_suffix(default_port).unwrap_or(asked).eq_ignore_ascii_case(host);
     // A proxy may have changed the host; a page of another site can set neither header.
     let asked = [header::HOST, header::HeaderName::from_static("x-forwarded-host")];
-    host.is_some()
-        && asked
-            .into_iter()
-            .any(|name| value(name).zip(host).is_some_and(|(asked, host)| asked.eq_ignore_ascii_case(host)))
+    asked.into_iter().filter_map(value).any(is_host)
 }
 
 #[cfg(test)]
@@ -63,5 +63,11 @@ mod tests {
         }
         assert!(own(&[("host", "inner"), ("x-forwarded-host", "outer"), ("origin", "https://outer")]));
         assert!(!own(&[("origin", "http://a")]));
+        for (asked, origin) in [("a:443", "https://a"), ("A:80", "http://a"), ("[::1]:80", "http://[::1]")] {
+            assert!(own(&[("host", asked), ("origin", origin)]), "{asked} {origin}");
+        }
+        for (asked, origin) in [("a:80", "https://a"), ("a:443", "http://a"), ("a:8443", "https://a")] {
+            assert!(!own(&[("host", asked), ("origin", origin)]), "{asked} {origin}");
+        }
     }
 }
