@@ -192,7 +192,8 @@ function again(letter) {
   };
   const correct = correction(letter, send);
   button.onclick = () => send();
-  senders.set(letter.key, send);
+  // A typed correction counts here too.
+  senders.set(letter.key, () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined));
   return h("div", {}, h("div", { class: "letter-do" }, button, outcome), correct);
 }
 

@@ -167,7 +167,7 @@ export const en = {
     wrong_type: "A value of the wrong type", number_out_of_range: "A number out of range",
     missing_member: "A required member is missing", unknown_member: "A member that the model lacks",
     refused_by_database: "Refused by PostgreSQL", not_storable: "A value that jsonb can’t hold",
-    unreadable_message: "The NATS client can’t read it",
+    unreadable_message: "The NATS client can’t read it", key_taken: "The table already has a row with its key",
   },
   // If documents are not orders. `{model}` is their name.
   neutral: {

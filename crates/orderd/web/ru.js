@@ -175,7 +175,7 @@ export const ru = {
     wrong_type: "Значение не того типа", number_out_of_range: "Число вне допустимых пределов",
     missing_member: "Нет обязательного поля", unknown_member: "Поле, которого нет в модели",
     refused_by_database: "Отвергнуто PostgreSQL", not_storable: "Значение, которого jsonb не хранит",
-    unreadable_message: "Клиент NATS не может его прочитать",
+    unreadable_message: "Клиент NATS не может его прочитать", key_taken: "В таблице уже есть строка с его ключом",
   },
   // What the service says of a refusal, in its own words; PostgreSQL's are left as they are.
   details: {
