@@ -50,8 +50,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
-/// Time limit for responses in flight once the service stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit for responses in flight once the service stops, which then ends within 10 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Time limit for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
