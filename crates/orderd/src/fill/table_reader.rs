@@ -286,7 +286,9 @@ impl TableReader {
         query: impl Future<Output = T>,
     ) -> Result<T, Abandoned> {
         let slow = || {
-            let why = connection.watch().explain("is it locked, or the server stuck?");
+            let why = connection.watch().explain(
+                "is it locked, the server stuck, or a pooler without a free connection (default_pool_size)?",
+            );
             let reason = format!("a read of the table is not answered: {why}");
             tracing::warn!("{reason}");
             self.health.explain(Part::Fill, reason);

@@ -39,7 +39,8 @@ pub(super) fn address(server: &Config) -> String {
 pub(super) fn silent(server: &Config) -> Finding {
     Finding::blocked(
         format!("PostgreSQL at {} does not answer", address(server)),
-        "check PG_HOST and PG_PORT, or DATABASE_URL, and firewalls, and whether the server is stuck",
+        "check PG_HOST and PG_PORT, or DATABASE_URL, and firewalls, and whether the server is stuck, or a pooler has no \
+         free connection (default_pool_size)",
     )
 }
 

@@ -20,6 +20,9 @@ const PROBE_ROUNDS: usize = 3;
 /// How long a statement may wait for a server connection. A pooler with only one has none free during a transaction.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
+/// How long a connection may take until its first answer: that waits for a free server connection of a pooler.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How to make PgBouncer usable.
 const FIX: &str = "use PgBouncer 1.22.1 or newer with max_prepared_statements = 200, or set pool_mode = session, or \
                    connect to PostgreSQL itself";
@@ -67,11 +70,11 @@ async fn probe(client: &Client, settings: &Postgres) -> Result<Option<Finding>, 
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Ok(error.as_db_error().is_some().then(|| single_statements(&error))),
             // In session mode, the only server belongs to the first connection.
-            Err(_) => return Ok(Some(single_server())),
+            Err(_) => return Ok(Some(too_few_servers(1))),
         }
         let after = match timeout(PROBE_TIMEOUT, server(client, &prepared)).await {
             Ok(after) => after?,
-            Err(_) => return Ok(Some(single_server())),
+            Err(_) => return Ok(Some(too_few_servers(1))),
         };
         holder.client.batch_execute("ROLLBACK").await?;
         if after != before {
@@ -79,7 +82,25 @@ async fn probe(client: &Client, settings: &Postgres) -> Result<Option<Finding>, 
             return Ok(None);
         }
     }
-    Ok(None)
+    Ok(few_servers(settings).await)
+}
+
+/// Whether a pooler in session mode has fewer connections to PostgreSQL than the service needs, beside that of the
+/// caller. Their logins or first statements wait until others close. If the role may not have as many, which other
+/// checks report, this shows nothing.
+async fn few_servers(settings: &Postgres) -> Option<Finding> {
+    let mut held = Vec::new();
+    for answered in 1..schema::FEWEST_CONNECTIONS {
+        let opened = async {
+            let connection = connect(settings).await.ok()?;
+            connection.client.query_typed(BACKEND_PID_QUERY, &[]).await.ok().map(|_| connection)
+        };
+        match timeout(SERVER_TIMEOUT, opened).await {
+            Ok(connection) => held.push(connection?),
+            Err(_) => return Some(too_few_servers(answered)),
+        }
+    }
+    None
 }
 
 /// Begins a transaction, which pins its server connection.
@@ -111,10 +132,13 @@ fn single_statements(error: &Error) -> Finding {
 }
 
 /// A server that is merely slow looks the same: the service may start.
-fn single_server() -> Finding {
+fn too_few_servers(answered: i32) -> Finding {
     let fewest = schema::FEWEST_CONNECTIONS;
+    let others = if answered == 1 { "the first one".to_owned() } else { format!("{answered} others") };
     Finding::blocked(
-        format!("a second connection to PostgreSQL waits for the first one, and the service needs {fewest}"),
+        format!(
+            "a further connection to PostgreSQL waits for {others}, and the service needs {fewest} at once"
+        ),
         format!("where a pooler is between, set default_pool_size in PgBouncer to {fewest} or more"),
     )
 }

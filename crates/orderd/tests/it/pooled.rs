@@ -1,8 +1,11 @@
 //! Behind a pooler in transaction mode: the service works, or refuses the pooler at the start and says what to change.
 
 use std::process::Output;
+use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::pooler::Pooler;
 use crate::support::{Stack, eventually, in_time, order};
@@ -62,6 +65,45 @@ async fn a_pooler_with_one_connection_is_named_with_the_setting_to_change() {
         service.process.log().contains("default_pool_size").then_some(())
     })
     .await;
+}
+
+/// A pooler in session mode: further connections wait until others close.
+async fn in_session_mode(upstream: u16, size: usize) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (port, servers) = (listener.local_addr().unwrap().port(), Arc::new(Semaphore::new(size)));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let servers = servers.clone();
+            tokio::spawn(async move {
+                let _server = servers.acquire().await.unwrap();
+                let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_session_mode_with_too_few_connections_is_named_with_the_setting_to_change() {
+    let stack = Stack::new();
+    let port = in_session_mode(stack.postgres.port(), 3).await;
+    let checked = run(&stack, &["check", "--settings"], port).await;
+    let words = String::from_utf8_lossy(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("waits for 3 others") && words.contains("default_pool_size in PgBouncer to 4"),
+        "{words}"
+    );
+    let fewer = in_session_mode(stack.postgres.port(), 2).await;
+    let service = stack.start(&[("PG_PORT", &fewer.to_string())]).await;
+    eventually("the log names it", async || {
+        service.process.log().contains("default_pool_size").then_some(())
+    })
+    .await;
+    let enough = in_session_mode(stack.postgres.port(), 4).await;
+    let checked = run(&stack, &["check", "--settings"], enough).await;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread")]
