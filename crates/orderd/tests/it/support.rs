@@ -18,6 +18,10 @@ use tokio::net::TcpStream;
 /// Time limit for a condition. Machines are shared; a correct test never waits that long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
+/// Pauses between two looks at a condition.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 /// The default stream of dead letters: the name of the stream of orders plus `_DEAD`.
 pub(crate) const DEAD: &str = "ORDERS_DEAD";
 
@@ -332,8 +336,10 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
         if let Some(met) = condition().await {
             return met;
         }
-        assert!(begun.elapsed() < LIMIT, "{what}: not within {} s", LIMIT.as_secs());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let waited = begun.elapsed();
+        assert!(waited < LIMIT, "{what}: not within {} s", LIMIT.as_secs());
+        // What takes long is asked for seldom: each look may start a process and a session of PostgreSQL.
+        tokio::time::sleep((waited / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
     }
 }
 
