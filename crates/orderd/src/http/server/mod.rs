@@ -14,7 +14,7 @@ mod scheduling;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
@@ -157,6 +157,10 @@ impl Server {
             (phase.begin_response(), self.app.clone(), self.routes.call(request));
         async move {
             let mut response = response.await?;
+            // hyper's own date stays where it was when the machine's clock goes back.
+            if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+                response.headers_mut().insert(header::DATE, date);
+            }
             let is_last = match unread {
                 Some(unread) => !unread.discard().await,
                 None => false,
