@@ -2,14 +2,20 @@
 //! behind on the server and counts against no limit.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
 use super::dead_letter_format::DeadLetter;
 use super::store::{DeadLetterStore, found};
 use super::subjects::DeadLetterSubjects;
+use super::watch;
+use crate::flow_state::Watermark;
 use crate::nats::info;
+use crate::nats::stream_scan::Scan;
 
 /// Maximum number of requests in flight.
 const REQUESTS_IN_FLIGHT: usize = 32;
@@ -24,10 +30,28 @@ pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>>
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
 }
 
-/// The keys of dead letters whose messages lie above that sequence of the stream of orders.
-pub(crate) async fn keys_above(store: &DeadLetterStore, sequence: u64) -> anyhow::Result<HashSet<String>> {
-    let keys = keys(store).await?.into_iter();
-    Ok(keys.filter(|key| Key::sequence_of(key).is_some_and(|own| own > sequence)).collect())
+/// Adds the keys of dead letters whose messages lie behind `after` in the stream of orders. Reads only what was stored
+/// since that message, because there may be a million older ones.
+pub(crate) async fn add_keys_behind(
+    store: &DeadLetterStore,
+    after: Watermark,
+    found: &mut HashSet<String>,
+) -> anyhow::Result<()> {
+    let subjects = store.subjects().await?;
+    let stream = store.context.get_stream(&subjects.stream).await?;
+    let deliver_policy = after.time.map_or(Ok(DeliverPolicy::All), watch::since)?;
+    let wanted = pull::Config {
+        deliver_policy,
+        filter_subject: subjects.all_dead_letters(),
+        headers_only: true,
+        ..Default::default()
+    };
+    let add = |_, message: &Message| {
+        let key = subjects.key(&message.subject);
+        found.extend(key.filter(|key| Key::sequence_of(key) > Some(after.seq)).map(str::to_owned));
+        Ok(ControlFlow::Continue(()))
+    };
+    Scan::new(&stream, wanted).await?.for_each(add).await
 }
 
 /// All dead letters, in the order of their messages in the stream of orders. Several are stored at once, so their

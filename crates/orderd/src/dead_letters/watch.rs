@@ -72,7 +72,7 @@ pub(crate) async fn watch(
 }
 
 /// A dead letter is stored after its message was, by a clock that may differ.
-fn since(micros: i64) -> anyhow::Result<DeliverPolicy> {
+pub(super) fn since(micros: i64) -> anyhow::Result<DeliverPolicy> {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)?;
     Ok(DeliverPolicy::ByStartTime { start_time: time - MAX_SKEW })
 }

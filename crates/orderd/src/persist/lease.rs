@@ -82,8 +82,10 @@ impl RunningWriter {
         }
         let is_ours = found.writer.as_deref() == Some(&self.name);
         let model_fit = self.model_fit(&found);
-        let may_write = (found.is_free || is_ours) && model_fit == ModelFit::Fits && self.may_write();
-        if may_write && self.read_erased_in_nats().await {
+        if (found.is_free || is_ours) && model_fit == ModelFit::Fits && self.may_write() {
+            if self.rereads_erased || !found.has_last_row {
+                self.read_erased_in_nats().await;
+            }
             let taken = self.take_lease(&key, &stream, &found, report).await;
             return match taken {
                 Ok(TakenLease::Taken(begun)) => {
@@ -289,17 +291,16 @@ impl RunningWriter {
     }
 
     /// Reads the erased keys that are recorded in NATS: a table that was restored lacks some, and their messages, which
-    /// are gone from the stream, are not lost. Returns whether NATS has answered; if not, the lease is taken later.
-    async fn read_erased_in_nats(&mut self) -> bool {
+    /// are gone from the stream, are not lost.
+    async fn read_erased_in_nats(&mut self) {
         let asked = timeout(LIST_TIMEOUT, self.deps.dead_letters.erased()).await;
         match asked.map_err(anyhow::Error::from).flatten() {
-            Ok(keys) => {
-                self.erased_in_nats = keys;
-                true
-            }
+            Ok(keys) => (self.erased_in_nats, self.rereads_erased) = (keys, false),
             Err(error) => {
-                tracing::debug!(error = format!("{error:#}"), "can't list the erased keys in NATS");
-                false
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "can't list the erased keys in NATS: after a restore, erased messages may count as lost"
+                );
             }
         }
     }
@@ -351,6 +352,7 @@ impl RunningWriter {
         tracing::warn!(why, "filling memory again from the table");
         self.deps.metrics.restarts.inc();
         self.generation += 1;
+        self.rereads_erased = true;
         self.may_be_stored |= self.seen.take().is_some();
         self.own_form_after = 0;
         self.deps.flow_state.take_looked_up_at();

@@ -42,8 +42,8 @@ use crate::traces::Traces;
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time limit of one attempt to list the dead letters, or the erased keys beside them.
-pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for a list of dead letters, or of the erased keys beside them: shorter than a lease.
+pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the stage needs.
 pub(crate) struct Writer {
@@ -86,8 +86,10 @@ pub(super) struct RunningWriter {
     pub(super) stream: Option<StreamIdentity>,
     /// Keys of erased orders, which are not written.
     pub(super) erased: watch::Sender<HashSet<String>>,
-    /// Those of them that NATS has.
+    /// Those of them that NATS has, as far as they were read, and whether they must be read again: the table may have
+    /// gone back to a state without them.
     pub(super) erased_in_nats: Vec<String>,
+    pub(super) rereads_erased: bool,
     pub(super) dead_letters: DeadLetterWriter,
     /// Keys of dead letters whose messages this term reads again: the process that refused them had another model, or
     /// PostgreSQL refused their rows.
@@ -136,6 +138,7 @@ impl Writer {
             model: self.settings.fingerprint.clone(),
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             erased_in_nats: Vec::new(),
+            rereads_erased: true,
             refused_before: HashSet::new(),
             deps: self,
             connection: None,
@@ -181,9 +184,7 @@ impl RunningWriter {
     ) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::SteppedDown };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
-        if let Err(end) = self.find_refused_before(run.after.seq).await {
-            return end;
-        }
+        self.find_refused_before(run.after).await;
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
         let mut problems = self.deps.flow_state.problem.subscribe();
@@ -240,27 +241,16 @@ impl RunningWriter {
         }
     }
 
-    /// Looks for dead letters of messages above `sequence`, which this term reads again. Waits while NATS can't be
-    /// reached.
-    async fn find_refused_before(&mut self, sequence: u64) -> Result<(), TermEnd> {
-        let mut backoff = Backoff::default();
-        // Shows the intake as down; dropped at the end.
-        let mut down = None;
-        loop {
-            let found = timeout(LIST_TIMEOUT, list::keys_above(&self.deps.dead_letters, sequence)).await;
-            let error = match found.map_err(anyhow::Error::from).flatten() {
-                Ok(found) => {
-                    self.refused_before = found;
-                    return Ok(());
-                }
-                Err(error) => format!("can't list the dead letters: {error:#}"),
-            };
-            let health = &self.deps.health;
-            down.get_or_insert_with(|| health.hold_down(Part::Intake, error.clone())).explain(error);
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.deps.stop.cancelled() => return Err(TermEnd::Stopped),
-            }
+    /// Looks for dead letters of messages that this term reads again. Does not wait for long, because the lease ends.
+    async fn find_refused_before(&mut self, after: Watermark) {
+        self.refused_before.clear();
+        let adding = list::add_keys_behind(&self.deps.dead_letters, after, &mut self.refused_before);
+        if let Err(error) = timeout(LIST_TIMEOUT, adding).await.map_err(anyhow::Error::from).flatten() {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "can't list all dead letters: some may stay although their messages are accepted now; orderd verify \
+                 names them"
+            );
         }
     }
 

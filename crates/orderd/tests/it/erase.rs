@@ -151,6 +151,7 @@ async fn what_is_missing_from_orders_that_are_restored_alone_after_an_erasure_co
             let answer = service.get(&format!("/order/{id}")).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{erased}: {}", answer.body);
         }
+        assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0, "{erased}");
     }
 }
 
