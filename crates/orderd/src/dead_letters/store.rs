@@ -395,8 +395,8 @@ impl DeadLetterStore {
         }
     }
 
-    /// Removes the dead letter of a message that is read again and becomes an order now. It needs no note: until the
-    /// position has passed the message, the message itself is read again. Waits as long as the server can't be reached.
+    /// Removes the dead letter of a message that was read again and is a row now. It needs no note: if the table goes
+    /// back, the message itself is read again. Waits as long as the server can't be reached.
     pub(crate) async fn withdraw(&self, key: &str) {
         self.remove(key).await;
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
+use futures_util::{StreamExt, stream};
 use order::{Key, Reason, Refusal};
 use time::OffsetDateTime;
 
@@ -23,6 +24,9 @@ use crate::pipeline_chunks::{RefusedMessage, SkipReason};
 use crate::postgres::fence::{Fence, FenceValues};
 use crate::postgres::position::Position;
 use crate::postgres::{self, old_rows};
+
+/// Maximum number of dead letters that are removed at once.
+const REMOVALS_IN_FLIGHT: usize = 64;
 
 /// Why a replay is skipped, in one word and in words.
 const KEY_TAKEN: SkipReason = (
@@ -195,7 +199,6 @@ impl RunningWriter {
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
         self.note_taken_in(batch, part).await?;
-        self.withdraw_dead_letters(batch, part).await?;
         loop {
             let copies = may_copy
                 && !self.may_be_stored
@@ -265,28 +268,27 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Removes the dead letters of messages that are read again and become orders now.
-    async fn withdraw_dead_letters(
-        &mut self,
-        batch: &[EncodedRows],
-        part: &[RowIndex],
-    ) -> Result<(), TermEnd> {
-        if self.refused_before.is_empty() {
-            return Ok(());
-        }
-        let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
-        for key in messages.filter(|message| !message.replayed).map(|message| message.key.as_str()) {
-            if !self.refused_before.contains(key) {
-                continue;
-            }
-            tokio::select! {
-                () = self.deps.dead_letters.withdraw(key) => {}
-                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
-            }
-            self.refused_before.remove(key);
-            tracing::info!(key, "a message that was refused before is accepted: its dead letter is removed");
-        }
-        Ok(())
+    /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have
+    /// taken the lease meanwhile.
+    async fn remove_dead_letters<'m>(&mut self, messages: impl Iterator<Item = &'m Message>) {
+        let (store, refused_before) = (&self.deps.dead_letters, &mut self.refused_before);
+        let removing = messages.filter_map(|message| {
+            let (key, sequence) = (message.key.as_str(), message.position.sequence);
+            let was_refused = !message.replayed && refused_before.remove(key);
+            (message.replayed || was_refused).then_some(async move {
+                if message.replayed {
+                    return store.take_in(key, sequence).await;
+                }
+                store.withdraw(key).await;
+                tracing::info!(
+                    key,
+                    "a message that was refused before is accepted: its dead letter is removed"
+                );
+            })
+        });
+        stream::iter(removing.collect::<Vec<_>>())
+            .for_each_concurrent(REMOVALS_IN_FLIGHT, |removed| removed)
+            .await;
     }
 
     /// The number of lost messages that the position passes when it moves to `watermark`.
@@ -468,9 +470,7 @@ impl RunningWriter {
             &metrics,
             messages.clone().map(|message| now - i128::from(message.position.timestamp_ns)),
         );
-        for message in messages.clone().filter(|message| message.replayed) {
-            self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
-        }
+        self.remove_dead_letters(messages.clone()).await;
         self.moved(fence, watermark);
         self.deps.receipts.committed(messages).await;
         if part.len() == self.max_rows {

@@ -149,8 +149,22 @@ async fn a_message_that_was_refused_before_and_is_accepted_now_leaves_no_dead_le
     stack.wait_settled(2).await;
     assert_eq!(service.stop(), Some(0));
     stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let lock = stack.sql().await;
+    // Reads continue, and writes wait.
+    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     let service = stack.serve(&[("REQUIRE", "none")]).await;
     service.wait_len(1).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    eventually("its row is written", async || {
+        (stack.postgres.psql(waits).unwrap().trim() == "1").then_some(())
+    })
+    .await;
+    assert_eq!(
+        listed(&stack, &[]).await,
+        letters,
+        "another process may refuse it again until the row is there"
+    );
+    lock.batch_execute("COMMIT").await.unwrap();
     stack.wait_settled(2).await;
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
     stack.verify(&service, &["--require", "none"]).await;
