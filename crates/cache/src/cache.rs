@@ -266,6 +266,18 @@ impl Cache {
         }
     }
 
+    /// Removes an order whose row is not what memory has, so that the row can be inserted in its place.
+    pub fn remove_unlike(&self, generation: u64, row: &Body) {
+        let mut contents = self.index.write();
+        let hash = self.hash(row.key_bytes());
+        let is_other = |_, body: &Body| !body.is_evicted() && body != row;
+        if contents.generation == generation
+            && self.bodies.peek(hash, row.key_bytes(), is_other).unwrap_or(false)
+        {
+            self.take_out(&mut contents, row.key());
+        }
+    }
+
     /// Removes an order permanently, also if it is still in flight.
     pub fn erase(&self, key: &Key) {
         let mut contents = self.index.write();

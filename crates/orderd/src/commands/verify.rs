@@ -49,6 +49,8 @@ struct KeysByStore {
     undecodable: HashSet<String>,
     memory: HashSet<String>,
     dead: HashSet<String>,
+    /// Keys of dead letters that were dropped: their messages stay in the stream, and become no orders.
+    dropped: HashSet<String>,
     /// Keys of messages that the stream still has and the position has passed.
     settled: HashSet<String>,
     /// Keys of erased orders.
@@ -180,7 +182,9 @@ impl KeysByStore {
         })?;
         let floor = position.seq;
         self.in_flight = stream.cached_info().state.last_sequence.saturating_sub(floor);
-        self.dead.extend(list::keys(&DeadLetterStore::new(client.clone(), settings)).await?);
+        let dead_letters = DeadLetterStore::new(client.clone(), settings);
+        self.dead.extend(list::keys(&dead_letters).await?);
+        self.dropped.extend(list::dropped(&dead_letters).await?);
         let wanted = pull::Config { filter_subject: settings.topic.clone(), ..Default::default() };
         let scan = Scan::new(&stream, wanted).await?;
         scan.for_each(|store, message| {
@@ -272,8 +276,9 @@ impl KeysByStore {
 
     /// `stuck` orders no longer count as in flight.
     fn report(&self, stuck: &HashSet<String>) -> VerifyReport {
-        let kept =
-            |key: &&String| [&self.table, &self.dead, &self.erased].iter().any(|store| store.contains(*key));
+        let kept = |key: &&String| {
+            [&self.table, &self.dead, &self.dropped, &self.erased].iter().any(|store| store.contains(*key))
+        };
         let uncommitted: HashSet<&String> = self.uncommitted().filter(|key| !stuck.contains(*key)).collect();
         let not_in_table = self
             .memory

@@ -325,13 +325,14 @@ impl DeadLetterStore {
         Ok(if is_dropped { Replay::Dropped } else { Replay::Foreign })
     }
 
-    /// Whether a message was noted to become the order of that dead letter. Waits while the server can't be reached.
-    pub(crate) async fn is_noted_taken_in(&self, key: &str) -> bool {
+    /// Whether the message at `sequence` is noted as the one that becomes the order of that dead letter. Waits while the
+    /// server can't be reached.
+    pub(crate) async fn is_noted_taken_in(&self, key: &str, sequence: u64) -> bool {
         let mut backoff = Backoff::default();
         loop {
             let noted = async { self.taken_in_by(&*self.subjects().await?, key).await };
             match tokio::time::timeout(LOOKUP_TIMEOUT, noted).await.map_err(anyhow::Error::from).flatten() {
-                Ok(by) => return by.is_some(),
+                Ok(by) => return by == Some(sequence),
                 Err(error) => {
                     tracing::warn!(
                         error = format!("{error:#}"),
@@ -345,7 +346,7 @@ impl DeadLetterStore {
 
     async fn taken_in_by(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<Option<u64>> {
         let note = self.last(subjects, &subjects.taken_in(key)).await?;
-        Ok(note.and_then(|note| note.headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()))
+        Ok(note.and_then(|note| taken_in_by(Some(&note.headers))))
     }
 
     /// Notes which message becomes the order of a dead letter, before it does: of several with that key, a table that
@@ -507,6 +508,11 @@ impl DeadLetterStore {
         }
         Ok(was_there)
     }
+}
+
+/// The message that a note names.
+pub(super) fn taken_in_by(headers: Option<&HeaderMap>) -> Option<u64> {
+    headers?.get(header::TAKEN_IN_BY)?.as_str().parse().ok()
 }
 
 /// Whether the server has answered that it does not store a message: the stream is full, for instance.

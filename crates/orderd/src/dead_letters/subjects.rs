@@ -69,6 +69,11 @@ impl DeadLetterSubjects {
         format!("{}.*", self.prefix)
     }
 
+    /// The subjects of all dead letters of this installation, and of all notes about outcomes.
+    pub(crate) fn all_with_keys(&self) -> Vec<String> {
+        [self.all_dead_letters()].into_iter().chain(self.all_decided()).collect()
+    }
+
     /// The subject of the dead letter with that key.
     pub(crate) fn dead_letter(&self, key: &str) -> String {
         format!("{}.{key}", self.prefix)
@@ -92,6 +97,11 @@ impl DeadLetterSubjects {
     /// The subjects of all notes about outcomes.
     pub(crate) fn all_decided(&self) -> [String; 2] {
         [TAKEN_IN, DROPPED].map(|note| format!("{}.*.{note}", self.prefix))
+    }
+
+    /// The subjects of all notes that a dead letter was dropped.
+    pub(crate) fn all_dropped(&self) -> String {
+        format!("{}.*.{DROPPED}", self.prefix)
     }
 
     /// The key that such a note names.

@@ -1,12 +1,12 @@
-//! Watches for new dead letters, whichever process stores them.
+//! Watches for new dead letters and notes about them, whichever process stores them.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use futures_util::TryStreamExt;
+use order::Key;
 use time::OffsetDateTime;
 
-use super::dead_letter_format::header;
 use super::store::DeadLetterStore;
 
 /// Maximum clock difference between servers of one cluster.
@@ -24,8 +24,8 @@ pub(crate) enum WatchStart {
     After(u64),
 }
 
-/// Calls `add` with the key and the stream sequence of each dead letter from `start` on, until the subscription ends.
-/// `start` moves on.
+/// Calls `add` with the key, and the sequence of its message in the stream of orders, of each dead letter from `start` on,
+/// and of each note that says what became of one, until the subscription ends. `start` moves on.
 ///
 /// # Errors
 /// A server that can't be reached, or refuses.
@@ -48,7 +48,7 @@ pub(crate) async fn watch(
     let consumer: PullConsumer = stream
         .create_consumer(pull::Config {
             deliver_policy,
-            filter_subject: subjects.all_dead_letters(),
+            filter_subjects: subjects.all_with_keys(),
             ack_policy: AckPolicy::None,
             headers_only: true,
             memory_storage: true,
@@ -61,10 +61,8 @@ pub(crate) async fn watch(
     while let Some(message) = messages.try_next().await? {
         let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
         *start = WatchStart::After(number);
-        let sequence = message.headers.as_ref().and_then(|headers| headers.get(header::SEQUENCE));
-        if let Some(key) = subjects.key(&message.subject)
-            && let Some(sequence) = sequence.and_then(|sequence| sequence.as_str().parse().ok())
-        {
+        let key = subjects.key(&message.subject).or_else(|| subjects.decided_key(&message.subject));
+        if let Some((key, sequence)) = key.and_then(|key| Some((key, Key::sequence_of(key)?))) {
             add(key, sequence);
         }
     }

@@ -110,7 +110,11 @@ impl Resolver {
                     continue;
                 }
                 match rows.get(key) {
-                    Some(row) => entries.extend(entry(entry_builder, key, row.as_deref())),
+                    Some(row) => {
+                        let entry = entry(entry_builder, key, row.as_deref());
+                        entry.iter().for_each(|entry| self.cache.remove_unlike(generation, &entry.body));
+                        entries.extend(entry);
+                    }
                     // The message may not have reached this process's memory yet.
                     None if *after > applied => continue,
                     None => self.cache.remove(generation, key),

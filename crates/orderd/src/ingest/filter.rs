@@ -22,6 +22,8 @@ const FOREIGN_KEY: SkipReason = (
     "the header Orderd-Key names no stored dead letter, so the message is skipped: publish without that header",
 );
 const EMPTY: SkipReason = ("empty", "the message is empty, and is skipped");
+const TAKEN_IN: SkipReason =
+    ("key_taken", "another replay of this dead letter was accepted, so the document is not stored");
 const DROPPED: SkipReason = ("dropped", "the dead letter of the header Orderd-Key was dropped");
 
 /// Runs until `natschan` closes.
@@ -83,7 +85,7 @@ async fn with_key_of_its_dead_letter(
         Replay::Honoured => return Ok(Message { key: Key::from(key), replayed: true, ..message }),
         Replay::TakenIn => {
             tracing::info!(sequence, "skipped a replay: its dead letter is already accepted");
-            None
+            Some(TAKEN_IN)
         }
         Replay::Dropped => {
             tracing::info!(sequence, "skipped a replay: its dead letter is already dropped");

@@ -60,8 +60,10 @@ impl RunningWriter {
 
     /// Commits rows and position.
     async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
+        let again = self.rows_decided_otherwise(batch);
         let taken = self.rows_with_taken_keys(batch).await?;
-        let all: Vec<_> = row_indexes(batch).into_iter().filter(|row| !taken.contains(row)).collect();
+        let is_written = |row: &RowIndex| !again.contains(row) && !taken.contains(row);
+        let all: Vec<_> = row_indexes(batch).into_iter().filter(is_written).collect();
         self.commit_in_parts(fence, batch, &all).await?;
         for (chunk, row) in taken {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
@@ -72,11 +74,26 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// The replays whose key the table has already, by an import for instance, or by another replay of this batch. The
-    /// row is not replaced, so the dead letter stays until somebody drops it.
+    /// Messages that were refused once, are read again, and don't become the orders of their keys, though this process
+    /// accepts them: replays with other documents did, or their dead letters were dropped.
+    fn rows_decided_otherwise(&self, batch: &[EncodedRows]) -> HashSet<RowIndex> {
+        if self.refused_before.decided.is_empty() {
+            return HashSet::new();
+        }
+        let is_decided = |&(chunk, row): &RowIndex| {
+            let message = &batch[chunk].orders.messages[row];
+            let sequence = message.position.sequence;
+            !message.replayed && self.refused_before.is_decided_otherwise(message.key.as_str(), sequence)
+        };
+        row_indexes(batch).into_iter().filter(is_decided).collect()
+    }
+
+    /// The replays whose key the table has already with another document, by an import for instance, or which another
+    /// message of this batch takes. The row is not replaced, so the dead letter stays until somebody drops it.
     async fn rows_with_taken_keys(&mut self, batch: &[EncodedRows]) -> Result<Vec<RowIndex>, TermEnd> {
         let message = |&(chunk, row): &RowIndex| &batch[chunk].orders.messages[row];
-        let replays: Vec<_> = row_indexes(batch).into_iter().filter(|row| message(row).replayed).collect();
+        let rows = row_indexes(batch);
+        let replays: Vec<_> = rows.iter().copied().filter(|row| message(row).replayed).collect();
         if replays.is_empty() {
             return Ok(Vec::new());
         }
@@ -90,16 +107,35 @@ impl RunningWriter {
             Ok(existing) => existing,
             Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
         };
-        let (mut seen, mut taken) = (HashSet::new(), Vec::new());
+        let again = self.rows_decided_otherwise(batch);
+        let plain = rows.iter().filter(|row| !message(row).replayed && !again.contains(row));
+        let mut seen: HashSet<&str> = plain.map(|row| message(row).key.as_str()).collect();
+        let mut taken = Vec::new();
         for row in replays {
-            let key = message(&row).key.as_str();
-            // With a note, the row is the order of this message or of another replay.
-            let is_taken = existing.contains(key) && !self.deps.dead_letters.is_noted_taken_in(key).await;
+            let (key, sequence) = (message(&row).key.as_str(), message(&row).position.sequence);
+            let is_taken = existing.contains(key)
+                && !self.deps.dead_letters.is_noted_taken_in(key, sequence).await
+                && self.differs(key, &batch[row.0].copy[batch[row.0].data[row.1].clone()]).await?;
             if !seen.insert(key) || is_taken {
                 taken.push(row);
             }
         }
         Ok(taken)
+    }
+
+    /// Whether the row of that key has other data.
+    async fn differs(&mut self, key: &str, data: &[u8]) -> Result<bool, TermEnd> {
+        let compared = match &self.connection {
+            Some(connection) => self.with_short_timeout(connection.has_row(key, data)).await,
+            None => Err("not connected".into()),
+        };
+        match compared {
+            Ok(Ok(has_row)) => Ok(!has_row),
+            // Data that PostgreSQL refuses: the statement that writes it reports that.
+            Ok(Err(CommitFailure::Refused(_))) => Ok(false),
+            Ok(Err(failure)) => Err(self.fail(failure).await),
+            Err(reason) => Err(self.fail(CommitFailure::Away(reason)).await),
+        }
     }
 
     /// Commits these rows of the batch and its position, in as many parts as needed.
@@ -274,7 +310,7 @@ impl RunningWriter {
         let (store, refused_before) = (&self.deps.dead_letters, &mut self.refused_before);
         let removing = messages.filter_map(|message| {
             let (key, sequence) = (message.key.as_str(), message.position.sequence);
-            let was_refused = !message.replayed && refused_before.remove(key);
+            let was_refused = !message.replayed && refused_before.waiting.remove(key);
             (message.replayed || was_refused).then_some(async move {
                 if message.replayed {
                     return store.take_in(key, sequence).await;

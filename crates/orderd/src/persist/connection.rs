@@ -142,6 +142,18 @@ impl WriterConnection {
         Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
     }
 
+    /// Whether the table has this row.
+    pub(super) async fn has_row(&self, id: &str, data: &[u8]) -> Result<bool, CommitFailure> {
+        let (table, format) = (self.table.quoted(), self.traits.format);
+        // PostgreSQL can't compare `json`.
+        let cast = if format == RowFormat::Json { "::text" } else { "" };
+        let query = format!("SELECT 1 FROM {table} WHERE id = $1 AND data{cast} = $2{cast}");
+        let types = [Type::TEXT, postgres::data_type(format)];
+        let statement = self.inner.client.prepare_typed(&query, &types).await.map_err(failure)?;
+        let rows = self.inner.client.query(&statement, &[&id, &Data(data)]).await.map_err(failure)?;
+        Ok(!rows.is_empty())
+    }
+
     /// Writes a whole batch by COPY, which fails if a key already exists.
     pub(super) async fn copy(
         &self,

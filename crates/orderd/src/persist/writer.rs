@@ -24,7 +24,7 @@ use super::encode::EncodedRows;
 use crate::aligned_interval;
 use crate::backoff::Backoff;
 use crate::config::Settings;
-use crate::dead_letters::list;
+use crate::dead_letters::list::RefusedBefore;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
 use crate::flow_state::Gap;
@@ -91,9 +91,9 @@ pub(super) struct RunningWriter {
     pub(super) erased_in_nats: Vec<String>,
     pub(super) rereads_erased: bool,
     pub(super) dead_letters: DeadLetterWriter,
-    /// Keys of dead letters whose messages this term reads again: the process that refused them had another model, or
-    /// PostgreSQL refused their rows.
-    pub(super) refused_before: HashSet<String>,
+    /// Of messages that this term reads again: the process that refused them had another model, or PostgreSQL refused
+    /// their rows.
+    pub(super) refused_before: RefusedBefore,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Whether the table may already have the next rows. COPY would fail, so INSERT is used until a batch finds no
@@ -139,7 +139,7 @@ impl Writer {
             dead_letters: DeadLetterWriter::new(&self, erased.subscribe()),
             erased_in_nats: Vec::new(),
             rereads_erased: true,
-            refused_before: HashSet::new(),
+            refused_before: RefusedBefore::default(),
             deps: self,
             connection: None,
             own_form_after: 0,
@@ -243,8 +243,8 @@ impl RunningWriter {
 
     /// Looks for dead letters of messages that this term reads again. Does not wait for long, because the lease ends.
     async fn find_refused_before(&mut self, after: Watermark) {
-        self.refused_before.clear();
-        let adding = list::add_keys_behind(&self.deps.dead_letters, after, &mut self.refused_before);
+        self.refused_before = RefusedBefore::default();
+        let adding = self.refused_before.add_behind(&self.deps.dead_letters, after);
         if let Err(error) = timeout(LIST_TIMEOUT, adding).await.map_err(anyhow::Error::from).flatten() {
             tracing::warn!(
                 error = format!("{error:#}"),

@@ -14,6 +14,15 @@ fn is_type_of_data(column: &Type) -> bool {
     [Type::BYTEA, Type::JSONB, Type::JSON].contains(column)
 }
 
+/// The type of `data`.
+pub(crate) fn data_type(format: RowFormat) -> Type {
+    match format {
+        RowFormat::Gob => Type::BYTEA,
+        RowFormat::Jsonb => Type::JSONB,
+        RowFormat::Json => Type::JSON,
+    }
+}
+
 /// The type of an array of `data`.
 pub(crate) fn array_type(format: RowFormat) -> Type {
     match format {

@@ -34,7 +34,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-pub(crate) use self::data_column::{Data, array_type};
+pub(crate) use self::data_column::{Data, array_type, data_type};
 pub(crate) use self::erased_keys::{
     ERASED, create_erased_statement, create_erased_table, erased_keys, erased_table,
 };

@@ -1,10 +1,11 @@
 //! `orderd dead-letters`, `/dead_letters`, and replays.
 
 use async_nats::jetstream;
+use futures_util::StreamExt;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{DEAD, Service, Stack, eventually, order, orders};
+use crate::support::{DEAD, Service, Stack, eventually, in_time, order, orders};
 
 async fn listed(stack: &Stack, more: &[&str]) -> Vec<Value> {
     let output = stack.run(&[&["dead-letters", "list", "--json"], more].concat(), "").await;
@@ -70,6 +71,10 @@ async fn a_payload_at_the_servers_limit_is_kept_whole() {
     assert_eq!(stream.info().await.unwrap().state.messages, 1, "the second part is dropped with the first");
     let note = stream.get_last_raw_message_by_subject(&format!("dead.ORDERS.TESTING.{key}.dropped")).await;
     assert!(note.unwrap().payload.is_empty());
+}
+
+fn key_of(letter: &Value) -> String {
+    letter["key"].as_str().unwrap().to_owned()
 }
 
 /// Two orders without a number, accepted once REQUIRE allows it.
@@ -168,6 +173,102 @@ async fn a_message_that_was_refused_before_and_is_accepted_now_leaves_no_dead_le
     stack.wait_settled(2).await;
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
     stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// The notes decide, also where the model accepts now what it refused then: the correction stays, and what was dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_dead_letters_stays_so_when_their_messages_are_read_again_and_accepted() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#]).await;
+    let keys: Vec<_> = wait_for_dead(&stack, 2).await.iter().map(key_of).collect();
+    let corrected = order("corrected");
+    let replay = ["dead-letters", "replay", &keys[0], "--with", "-"];
+    assert!(stack.run(&replay, &corrected).await.status.success());
+    assert!(stack.run(&["dead-letters", "drop", &keys[1], "--yes"], "").await.status.success());
+    stack.wait_settled(3).await;
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("BEGIN; UPDATE orderd_position SET seq = 0; DELETE FROM orders2; COMMIT").unwrap();
+    let mut service = stack.serve(&[("REQUIRE", "none")]).await;
+    let follower = stack.serve(&[("REQUIRE", "none")]).await;
+    eventually("the correction is back", async || (stack.rows() == 1).then_some(())).await;
+    stack.wait_settled(3).await;
+    for service in [&service, &follower] {
+        service.wait_len(1).await;
+        let found = service.get(&format!("/order/{}", keys[0])).await;
+        assert!(found.body.contains("\"corrected\""), "{}", found.body);
+        assert_eq!(service.get(&format!("/order/{}", keys[1])).await.status, StatusCode::NOT_FOUND);
+    }
+    stack.verify(&service, &["--require", "none"]).await;
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// Both are read at once, and written in one batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_not_said_to_be_stored_where_its_message_is_accepted_before_it() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    stack.wait_settled(1).await;
+    assert_eq!(service.stop(), Some(0));
+    let mut receipts = stack.client().await.subscribe("_INBOX.test.1").await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", key.as_str());
+    headers.insert("Orderd-Receipt", "_INBOX.test.1");
+    let corrected = order("corrected");
+    let context = stack.jetstream().await;
+    let sent = context.publish_with_headers("TESTING", headers, corrected.into()).await;
+    sent.unwrap().await.unwrap();
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(2).await;
+    let receipt = in_time("the receipt", receipts.next()).await.unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt.payload).unwrap();
+    assert_eq!(receipt, serde_json::json!({ "refused": "key_taken", "key": key }));
+    let found = service.get(&format!("/order/{key}")).await.json();
+    assert_eq!((&found["order_uid"], &found["track_number"]), (&"".into(), &"A".into()));
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replays_at_once_only_the_one_that_is_stored_is_said_to_be() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "replaying-token-of-a-test")]).await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    let send = async |uid: &str| {
+        let path = format!("/dead_letters/{key}/replay");
+        let request = Request::post(path).header("authorization", "Bearer replaying-token-of-a-test");
+        service.send_body(request, &order(uid)).await
+    };
+    // The second is read while the first is being written.
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
+    let second = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        eventually("the first is written", async || {
+            (stack.postgres.psql(waits).unwrap().trim() == "1").then_some(())
+        })
+        .await;
+        send("second").await
+    };
+    let released = async {
+        let context = stack.jetstream().await;
+        eventually("both are in the stream", async || {
+            let mut stream = context.get_stream("ORDERS").await.ok()?;
+            (stream.info().await.ok()?.state.last_sequence == 3).then_some(())
+        })
+        .await;
+        lock.batch_execute("COMMIT").await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(send("first"), second, released);
+    service.wait_len(1).await;
+    let stored = service.get(&format!("/order/{key}")).await.json()["order_uid"].clone();
+    for (answer, uid) in [(first, "first"), (second, "second")] {
+        // Gone, if the other was accepted before this one was sent.
+        let is_taken_in = answer.status == 200 && answer.json()["outcome"] == "taken_in";
+        assert_eq!(is_taken_in, stored == uid, "{uid}: {} {}, stored: {stored}", answer.status, answer.body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
