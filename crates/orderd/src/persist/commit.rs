@@ -58,20 +58,64 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Commits rows and position.
+    /// Commits rows and position, in as many parts as needed.
     async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
         let again = self.rows_decided_otherwise(batch);
-        let taken = self.rows_with_taken_keys(batch).await?;
-        let is_written = |row: &RowIndex| !again.contains(row) && !taken.contains(row);
-        let all: Vec<_> = row_indexes(batch).into_iter().filter(is_written).collect();
-        self.commit_in_parts(fence, batch, &all).await?;
-        for (chunk, row) in taken {
+        let all: Vec<_> = row_indexes(batch).into_iter().filter(|row| !again.contains(row)).collect();
+        if all.is_empty() {
+            return match batch.last() {
+                Some(rows) => self.advance(fence, rows.orders.through).await,
+                None => Ok(()),
+            };
+        }
+        // Parts still to be written, the next one last.
+        let mut open = vec![&all[..]];
+        let mut behind = all.len();
+        // Computed for each batch: a clock that was ahead may be right again.
+        self.expired_before = None;
+        while let Some(part) = open.pop() {
+            let most = part.len().min(self.max_rows);
+            let first = distinct_keys(batch, &part[..most]);
+            if first < part.len() {
+                let (first, rest) = part.split_at(first);
+                open.extend([rest, first]);
+                continue;
+            }
+            let end = behind - part.len();
+            let Some(watermark) = watermark_behind(batch, part, &all[all.len() - end..]) else { continue };
+            let taken = self.replays_with_taken_keys(batch, part).await?;
+            let mut kept = self.without_expired(batch, part);
+            if !taken.is_empty() {
+                kept.to_mut().retain(|row| !taken.contains(row));
+            }
+            if kept.is_empty() {
+                self.advance(fence, watermark).await?;
+                behind = end;
+            } else {
+                match self.commit_part(fence, batch, &kept, watermark).await? {
+                    Ok(()) => behind = end,
+                    Err(detail) if kept.len() == 1 => {
+                        self.refuse(fence, batch, kept[0], detail, watermark).await?;
+                        behind = end;
+                    }
+                    Err(_) => {
+                        open.extend(halved_to_isolate_refused_row(part));
+                        continue;
+                    }
+                }
+            }
+            self.report_taken_keys(batch, &taken).await;
+        }
+        Ok(())
+    }
+
+    async fn report_taken_keys(&self, batch: &[EncodedRows], taken: &[RowIndex]) {
+        for &(chunk, row) in taken {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
             let (key, sequence) = (key.as_str(), position.sequence);
             tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
             self.deps.receipts.skipped(headers.as_ref(), key, Some(KEY_TAKEN)).await;
         }
-        Ok(())
     }
 
     /// Messages that were refused once, are read again, and don't become the orders of their keys, though this process
@@ -88,12 +132,15 @@ impl RunningWriter {
         row_indexes(batch).into_iter().filter(is_decided).collect()
     }
 
-    /// The replays whose key the table has already with another document, by an import for instance, or which another
-    /// message of this batch takes. The row is not replaced, so the dead letter stays until somebody drops it.
-    async fn rows_with_taken_keys(&mut self, batch: &[EncodedRows]) -> Result<Vec<RowIndex>, TermEnd> {
+    /// The replays of a part whose key the table has already with another document: by an import for instance, or by
+    /// another replay. The row is not replaced, so the dead letter stays until somebody drops it.
+    async fn replays_with_taken_keys(
+        &mut self,
+        batch: &[EncodedRows],
+        part: &[RowIndex],
+    ) -> Result<Vec<RowIndex>, TermEnd> {
         let message = |&(chunk, row): &RowIndex| &batch[chunk].orders.messages[row];
-        let rows = row_indexes(batch);
-        let replays: Vec<_> = rows.iter().copied().filter(|row| message(row).replayed).collect();
+        let replays: Vec<_> = part.iter().copied().filter(|row| message(row).replayed).collect();
         if replays.is_empty() {
             return Ok(Vec::new());
         }
@@ -107,16 +154,13 @@ impl RunningWriter {
             Ok(existing) => existing,
             Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
         };
-        let again = self.rows_decided_otherwise(batch);
-        let plain = rows.iter().filter(|row| !message(row).replayed && !again.contains(row));
-        let mut seen: HashSet<&str> = plain.map(|row| message(row).key.as_str()).collect();
         let mut taken = Vec::new();
         for row in replays {
             let (key, sequence) = (message(&row).key.as_str(), message(&row).position.sequence);
-            let is_taken = existing.contains(key)
+            if existing.contains(key)
                 && !self.deps.dead_letters.is_noted_taken_in(key, sequence).await
-                && self.differs(key, &batch[row.0].copy[batch[row.0].data[row.1].clone()]).await?;
-            if !seen.insert(key) || is_taken {
+                && self.differs(key, &batch[row.0].copy[batch[row.0].data[row.1].clone()]).await?
+            {
                 taken.push(row);
             }
         }
@@ -136,50 +180,6 @@ impl RunningWriter {
             Ok(Err(failure)) => Err(self.fail(failure).await),
             Err(reason) => Err(self.fail(CommitFailure::Away(reason)).await),
         }
-    }
-
-    /// Commits these rows of the batch and its position, in as many parts as needed.
-    async fn commit_in_parts(
-        &mut self,
-        fence: &mut Fence,
-        batch: &[EncodedRows],
-        all: &[RowIndex],
-    ) -> Result<(), TermEnd> {
-        if all.is_empty() {
-            return match batch.last() {
-                Some(rows) => self.advance(fence, rows.orders.through).await,
-                None => Ok(()),
-            };
-        }
-        // Parts still to be written, the next one last.
-        let mut open = vec![all];
-        let mut behind = all.len();
-        // Computed for each batch: a clock that was ahead may be right again.
-        self.expired_before = None;
-        while let Some(part) = open.pop() {
-            if part.len() > self.max_rows {
-                let (first, rest) = part.split_at(self.max_rows);
-                open.extend([rest, first]);
-                continue;
-            }
-            let end = behind - part.len();
-            let Some(watermark) = watermark_behind(batch, part, &all[all.len() - end..]) else { continue };
-            let kept = self.without_expired(batch, part);
-            if kept.is_empty() {
-                self.advance(fence, watermark).await?;
-                behind = end;
-                continue;
-            }
-            match self.commit_part(fence, batch, &kept, watermark).await? {
-                Ok(()) => behind = end,
-                Err(detail) if kept.len() == 1 => {
-                    self.refuse(fence, batch, kept[0], detail, watermark).await?;
-                    behind = end;
-                }
-                Err(_) => open.extend(halved_to_isolate_refused_row(part)),
-            }
-        }
-        Ok(())
     }
 
     /// The rows of a part, without skipped rows that are older than `KEEP`.
@@ -549,6 +549,17 @@ impl RunningWriter {
         }
         Ok(())
     }
+}
+
+/// The length of the longest beginning of a part in which no key is repeated: whether a replay gets its key depends on
+/// what became of the messages with that key before it.
+fn distinct_keys(batch: &[EncodedRows], part: &[RowIndex]) -> usize {
+    let message = |&(chunk, row): &RowIndex| &batch[chunk].orders.messages[row];
+    if !part.iter().any(|row| message(row).replayed) {
+        return part.len();
+    }
+    let mut seen = HashSet::new();
+    part.iter().take_while(|row| seen.insert(message(row).key.as_str())).count()
 }
 
 /// Halves a part with a refused row until that row is isolated. The half to write first is last.

@@ -230,6 +230,44 @@ async fn a_replay_is_not_said_to_be_stored_where_its_message_is_accepted_before_
     stack.verify(&service, &["--require", "none"]).await;
 }
 
+/// Both in one batch. The second gets the key, because no row has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_after_one_that_postgres_refuses_is_taken_in() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    stack.wait_settled(1).await;
+    assert_eq!(service.stop(), Some(0));
+    stack
+        .postgres
+        .psql("ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('bad-one'::bytea in data) = 0)")
+        .unwrap();
+    let context = stack.jetstream().await;
+    let mut receipts = stack.client().await.subscribe("_INBOX.test.*").await.unwrap();
+    for (number, uid) in ["bad-one", "good"].into_iter().enumerate() {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Orderd-Key", key.as_str());
+        headers.insert("Orderd-Receipt", format!("_INBOX.test.{number}"));
+        let sent = context.publish_with_headers("TESTING", headers, order(uid).into()).await;
+        sent.unwrap().await.unwrap();
+    }
+    let service = stack.serve(&[]).await;
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let receipt = in_time("a receipt", receipts.next()).await.unwrap();
+        let said: Value = serde_json::from_slice(&receipt.payload).unwrap();
+        outcomes.push((receipt.subject.to_string(), said["refused"].clone()));
+    }
+    outcomes.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("_INBOX.test.0".to_owned(), "refused_by_database".into()),
+        ("_INBOX.test.1".to_owned(), Value::Null),
+    ];
+    assert_eq!(outcomes, expected);
+    assert_eq!(service.get(&format!("/order/{key}")).await.json()["order_uid"], "good");
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_replays_at_once_only_the_one_that_is_stored_is_said_to_be() {
     let stack = Stack::new();
