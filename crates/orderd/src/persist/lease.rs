@@ -138,7 +138,8 @@ impl RunningWriter {
 
     /// Reads the stream from the position on, which another process moves.
     fn follow(&mut self, found: &Position) {
-        self.publish(found, found.writer.clone());
+        // A lease that has ended names who had it.
+        self.publish(found, found.writer.clone().filter(|_| !found.is_free));
         // If the position is not in the stream, the writer moves it; until then there is nothing to read.
         let goes_on = |run: StreamRun| {
             !run.writes

@@ -64,7 +64,7 @@ async fn a_process_without_the_whole_table_gets_requests_only_where_no_other_is_
     let mut writer = stack.serve(&[]).await;
     stack.publish_numbers(0..1).await;
     wait_same(&stack, std::slice::from_ref(&writer), 1).await;
-    let more = "INSERT INTO orders2 SELECT n::text, data FROM orders2, generate_series(1, 60000) AS n";
+    let more = "INSERT INTO orders2 SELECT n::text, data FROM orders2, generate_series(1, 20000) AS n";
     stack.postgres.psql(more).unwrap();
     let mut joining = stack.start(&[]).await;
     let told = told_while_memory_fills(&joining).await;

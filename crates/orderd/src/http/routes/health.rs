@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::fill_progress::ModelFit;
 use crate::flow_state::TablePosition;
@@ -45,11 +46,16 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Read
     report(&app, good)
 }
 
+/// How long a process waits for the whole table where another one serves: that one may be stopping.
+const LONGEST_WAIT_FOR_FILL: time::Duration = time::Duration::seconds(30);
+
 /// Whether a process without the whole table in memory gets requests: it can read single orders from PostgreSQL, but not
 /// list them. While another process is the writer, that one answers all requests better.
 fn stands_in(app: &App) -> bool {
     let is_of_another = |table: &TablePosition| table.writer.is_some() && !table.is_self;
-    app.health.is_up(Part::Postgres) && !app.flow_state.table.borrow().as_ref().is_some_and(is_of_another)
+    let has_other = app.flow_state.table.borrow().as_ref().is_some_and(is_of_another);
+    let waits = OffsetDateTime::now_utc() - app.health.state(Part::Fill).since < LONGEST_WAIT_FOR_FILL;
+    app.health.is_up(Part::Postgres) && !(has_other && waits)
 }
 
 fn is_ready(app: &App) -> bool {
