@@ -206,7 +206,12 @@ pub(super) fn check(given: &Conninfo) -> Result<(), OptionProblem> {
                 return Err(problem(name, format!("is not supported: {}", in_place_of(name))));
             }
             (None, _) if !is_known(name) => {
-                return Err(("DATABASE_URL", format!("libpq knows no option {name}")));
+                let problem = match given.get("password") {
+                    None => format!("libpq knows no option {name}"),
+                    // A password that is not percent-encoded can end in what looks like an option.
+                    Some(_) => "has an option that libpq does not know".to_owned(),
+                };
+                return Err(("DATABASE_URL", problem));
             }
             _ => {}
         }
