@@ -19,6 +19,14 @@ fn with_audit(log: &str) -> String {
     if is_said { log.to_owned() } else { format!("{log},{}=info", audit::TARGET) }
 }
 
+/// At `info`, the NATS client would log each attempt to reconnect; the service logs when NATS is away, and why.
+fn with_quiet_client(log: &str) -> String {
+    let mut words = log.split(',').map(str::trim);
+    let is_quiet =
+        words.clone().any(|word| word == "info") && !words.any(|word| word.starts_with("async_nats"));
+    if is_quiet { format!("{log},async_nats=warn") } else { log.to_owned() }
+}
+
 fn filter(log: &str) -> Result<EnvFilter, String> {
     const TAKES: &str =
         "it takes error, warn, info, debug, trace or off, or a filter such as info,orderd=debug";
@@ -30,5 +38,5 @@ fn filter(log: &str) -> Result<EnvFilter, String> {
             return Err(format!("{word:?} is not a level; {TAKES}"));
         }
     }
-    EnvFilter::try_new(with_audit(&log)).map_err(|error| format!("{error}; {TAKES}"))
+    EnvFilter::try_new(with_audit(&with_quiet_client(&log))).map_err(|error| format!("{error}; {TAKES}"))
 }
