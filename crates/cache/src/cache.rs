@@ -285,6 +285,12 @@ impl Cache {
         self.take_out(&mut contents, key.as_str());
     }
 
+    /// Whether the order with that key was removed permanently.
+    pub fn is_erased(&self, key: &str) -> bool {
+        let contents = self.index.read();
+        !contents.erased.is_empty() && contents.erased.contains(&Key::from(key))
+    }
+
     pub(crate) fn take_out(&self, contents: &mut Contents, key: &str) {
         let hash = self.hash(key.as_bytes());
         let Some(id) = self.bodies.find(hash, key.as_bytes()) else { return };

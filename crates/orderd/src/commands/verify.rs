@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use hyper::StatusCode;
 use order::{Key, Layouts, Parser, RowReader};
@@ -181,7 +181,17 @@ impl KeysByStore {
             format!("the table has no position in the stream {name}: did orderd serve it?")
         })?;
         let floor = position.seq;
-        self.in_flight = stream.cached_info().state.last_sequence.saturating_sub(floor);
+        self.in_flight = 0;
+        if stream.cached_info().state.last_sequence > floor {
+            // Not all sequences behind the position have messages: some were erased.
+            let behind = pull::Config {
+                filter_subject: settings.topic.clone(),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: floor + 1 },
+                headers_only: true,
+                ..Default::default()
+            };
+            self.in_flight = Scan::new(&stream, behind).await?.count;
+        }
         let dead_letters = DeadLetterStore::new(client.clone(), settings);
         self.dead.extend(list::keys(&dead_letters).await?);
         self.dropped.extend(list::dropped(&dead_letters).await?);

@@ -187,14 +187,28 @@ impl ConnectedEraser {
         Ok(TraceCounts { rows, messages, dead_letters: traces.has_dead_letter.into() })
     }
 
-    async fn erase_messages(&self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
-        let Some(stream) = &self.stream else { return Ok(0) };
+    async fn erase_messages(&mut self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
+        let Some(stream) = self.stream.clone() else { return Ok(0) };
         let mut count = 0;
         for &sequence in sequences {
-            let erased = message_copies::delete_all(&self.context, stream, sequence).await;
+            if Key::sequence_of(key) != Some(sequence) {
+                self.note_replay(&stream, sequence).await?;
+            }
+            let erased = message_copies::delete_all(&self.context, &stream, sequence).await;
             count += erased.with_context(|| format!("can't erase {key} from the stream"))?;
         }
         Ok(count)
+    }
+
+    /// Keeps the key that the message of a replay would have had without its header: whoever misses the message knows by
+    /// it that it was erased, and not lost.
+    async fn note_replay(&mut self, stream: &Stream, sequence: u64) -> anyhow::Result<()> {
+        let name = &stream.cached_info().config.name;
+        let Some(message) = stored_message::at(&self.context, name, sequence).await? else { return Ok(()) };
+        let Ok(time) = i64::try_from(message.time_ns) else { return Ok(()) };
+        let own = Key::from_stream(time, sequence);
+        self.dead_letters.note_erased(own.as_str()).await?;
+        self.rows.erase(own.as_str()).await.map(drop)
     }
 
     /// Erases from the table what NATS has noted and the table does not know: it was restored from before that. Gives
@@ -244,7 +258,7 @@ impl ConnectedEraser {
         for key in recent {
             self.erase_messages(key, &self.replays.of(key)).await?;
         }
-        let Some(stream) = &self.stream else { return Ok(()) };
+        let Some(stream) = self.stream.clone() else { return Ok(()) };
         let state = &stream.cached_info().state;
         let is_in_stream = |key: &&str| {
             Key::sequence_of(key).is_some_and(|at| (state.first_sequence..=state.last_sequence).contains(&at))

@@ -104,15 +104,21 @@ impl StoredRows {
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
         let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
+        let lock_positions = fence::lock_positions(&table);
         let break_fences = fence::break_fences(&table, &fence::last_row_without_erased(&table));
         let (client, watch) = self.client().await?;
         let both = async {
             let both = client.transaction().await?;
+            let has_positions = both.query_one(&has_positions, &[]).await?.try_get(0)?;
+            if has_positions {
+                // One erasure after the other, so that none leaves a row as the last one that another erases.
+                both.query_typed(&lock_positions, &[]).await?;
+            }
             if remembers {
                 both.query_typed(&remember, &[(&id, Type::TEXT)]).await?;
             }
             let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
-            if both.query_one(&has_positions, &[]).await?.try_get(0)? {
+            if has_positions {
                 both.query_typed(&break_fences, &[(&id, Type::TEXT)]).await?;
             }
             both.commit().await?;

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache::Cache;
 use order::Key;
@@ -23,6 +23,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Number of sweeps after the first in which the row of an erased order is deleted again.
 const REPEATED_SWEEPS: u32 = 60;
+
+/// How often the rows of all erased orders are deleted again.
+const DELETION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// When this number of sweeps is left, the dead letter and the messages are erased again too.
 const FULL_SWEEPS: [u32; 2] = [REPEATED_SWEEPS - 3, 1];
@@ -42,6 +45,10 @@ pub(crate) struct Sweeper {
     seen: HashMap<String, SeenErasure>,
     /// When the latest of them happened, by PostgreSQL's clock; `None` before the first sweep.
     newest: Option<f64>,
+    /// Those of the minute before that, with their times. If one is gone, the table of erased keys went back.
+    recent: Vec<(String, f64)>,
+    /// When the rows of all erased orders are deleted again: the table of orders may have gone back alone.
+    next_deletion: Instant,
     /// Whether unfinished erasures of earlier processes are complete.
     has_begun: bool,
     /// The generation for which the erased keys of the table were compared with the notes in NATS: a generation begins
@@ -60,7 +67,16 @@ struct SeenErasure {
 
 impl Sweeper {
     pub(crate) fn new(eraser: Eraser, cache: Arc<Cache>) -> Self {
-        Self { eraser, cache, seen: HashMap::new(), newest: None, has_begun: false, compared: None }
+        Self {
+            eraser,
+            cache,
+            seen: HashMap::new(),
+            newest: None,
+            recent: Vec::new(),
+            next_deletion: Instant::now(),
+            has_begun: false,
+            compared: None,
+        }
     }
 
     /// Runs until it is stopped.
@@ -105,6 +121,9 @@ impl Sweeper {
                     self.erase_at_start(&connection).await?;
                     self.has_begun = true;
                 }
+                if Instant::now() >= self.next_deletion {
+                    self.delete_all_again(&connection).await?;
+                }
                 finished(&connection, self.erase_rows(&connection)).await?;
                 self.erase_leftovers().await?;
                 self.seen.values_mut().for_each(|seen| seen.sweeps_left = seen.sweeps_left.saturating_sub(1));
@@ -145,12 +164,15 @@ impl Sweeper {
         let since = self.newest.unwrap_or_default();
         let mut newest = since;
         let rows = connection.client.query_typed(&query, &[(&since, Type::FLOAT8)]).await?;
-        if rows.is_empty() && since > 0.0 {
-            // The newest one is gone: the table was restored, or emptied.
+        let rows = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+        let rows: Vec<(String, f64, f64)> = rows.collect::<Result<_, tokio_postgres::Error>>()?;
+        let is_still_due = |&&(_, at): &&(String, f64)| at > since - 59.0;
+        let is_found = |(id, _): &(String, f64)| rows.iter().any(|(found, ..)| found == id);
+        if !self.recent.iter().filter(is_still_due).all(is_found) {
             self.compared = None;
         }
-        for row in rows {
-            let (id, at, age): (String, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        self.recent = rows.iter().map(|(id, at, _)| (id.clone(), *at)).collect();
+        for (id, at, age) in rows {
             newest = newest.max(at);
             if !self.seen.contains_key(&id) {
                 self.cache.erase(&Key::from(id.as_str()));
@@ -171,19 +193,29 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Deletes the rows of all erased orders, at most 1 % of the time.
+    async fn delete_all_again(&mut self, connection: &Connection) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        if !self.seen.is_empty() {
+            let settings = &self.eraser.postgres;
+            let erase = format!(
+                "DELETE FROM {} WHERE id IN (SELECT id FROM {} WHERE table_name = {})",
+                settings.table.quoted(),
+                postgres::erased_table(&settings.table),
+                settings.table.literal()
+            );
+            finished(connection, connection.client.query_typed(&erase, &[])).await?;
+        }
+        self.next_deletion = Instant::now() + DELETION_INTERVAL.max(100 * begun.elapsed());
+        Ok(())
+    }
+
     /// Finishes the erasures of a process that was killed before it could repeat them.
-    async fn erase_at_start(&self, connection: &Connection) -> anyhow::Result<()> {
+    async fn erase_at_start(&mut self, connection: &Connection) -> anyhow::Result<()> {
         if self.seen.is_empty() {
             return Ok(());
         }
-        let settings = &self.eraser.postgres;
-        let erase = format!(
-            "DELETE FROM {} WHERE id IN (SELECT id FROM {} WHERE table_name = {})",
-            settings.table.quoted(),
-            postgres::erased_table(&settings.table),
-            settings.table.literal()
-        );
-        finished(connection, connection.client.query_typed(&erase, &[])).await?;
+        self.delete_all_again(connection).await?;
         let keys: HashSet<&str> = self.seen.keys().map(String::as_str).collect();
         let recent = self.seen.iter().filter(|(_, seen)| !seen.is_old).map(|(key, _)| key.clone());
         self.eraser.connect().await?.finish(&keys, &recent.collect::<Vec<_>>()).await

@@ -157,6 +157,11 @@ pub(crate) fn break_fences(table: &Table, last_row: &str) -> String {
     )
 }
 
+/// The statement that locks all positions of a table until the end of the transaction.
+pub(crate) fn lock_positions(table: &Table) -> String {
+    format!("SELECT 1 FROM {} WHERE table_name = {} FOR UPDATE", positions(table), table.label_literal())
+}
+
 /// The last written row once the row with the id `$1` is erased: if it was the last one, the row before it.
 pub(crate) fn last_row_without_erased(table: &Table) -> String {
     format!(

@@ -108,6 +108,65 @@ async fn an_order_that_was_erased_since_the_backup_is_not_counted_as_lost() {
     assert_eq!(service.get(&format!("/order/{erased}")).await.status, StatusCode::NOT_FOUND);
 }
 
+/// The message at the position is a replay, by which the service recognizes the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_replay_at_the_position_is_no_other_stream() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(2)).await;
+    stack.publish(&[r#"{"order_uid":7}"#]).await;
+    stack.wait_settled(3).await;
+    let letters = service.get("/dead_letters").await.json();
+    let key = letters[0]["key"].as_str().unwrap().to_owned();
+    let replay = ["dead-letters", "replay", &key, "--with", "-"];
+    assert!(stack.run(&replay, &order("corrected")).await.status.success());
+    stack.wait_settled(4).await;
+    assert!(stack.run(&["erase", "--yes", &key], "").await.status.success());
+    assert_eq!(service.stop(), Some(0));
+    let service = stack.serve(&[]).await;
+    service.wait_len(2).await;
+    assert_eq!(stack.position(), 4);
+    let log = service.process.log();
+    assert!(!log.contains("reading the stream again"), "{log}");
+    let verified = stack.run(&["verify", "--json", "--http-addr", &service.addr.to_string()], "").await;
+    let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!((&report["verdict"], &report["in_flight"]), (&"all_there".into(), &0.into()), "{report}");
+}
+
+/// The table of erased keys goes back alone, and an erasure follows at once; then the table of orders goes back alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_keys_come_back_though_some_are_left() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+    stack.publish(&orders(6)).await;
+    eventually("all rows are committed", async || (stack.rows() == 6).then_some(())).await;
+    let ids = service.ids().await;
+    let keys = async |count: &str| {
+        let counted = stack.postgres.psql("SELECT count(*) FROM public.orderd_erased").unwrap();
+        (counted.trim() == count).then_some(())
+    };
+    assert_eq!(service.erase(&ids[0], "eraser").await, StatusCode::NO_CONTENT);
+    stack.postgres.psql("CREATE TABLE kept AS SELECT * FROM orderd_erased").unwrap();
+    stack.postgres.psql("CREATE TABLE kept_orders AS SELECT * FROM orders2").unwrap();
+    // By another process, so that this one has seen the key once the order has left its memory.
+    assert!(stack.run(&["erase", "--yes", &ids[1]], "").await.status.success());
+    service.wait_len(4).await;
+    stack
+        .postgres
+        .psql("BEGIN; TRUNCATE orderd_erased; INSERT INTO orderd_erased SELECT * FROM kept; COMMIT")
+        .unwrap();
+    eventually("the key is back", async || keys("2").await).await;
+    stack.postgres.psql("DROP TABLE orderd_erased").unwrap();
+    assert_eq!(service.erase(&ids[2], "eraser").await, StatusCode::NO_CONTENT);
+    eventually("the keys are back", async || keys("3").await).await;
+    stack
+        .postgres
+        .psql("BEGIN; TRUNCATE orders2; INSERT INTO orders2 SELECT * FROM kept_orders; COMMIT")
+        .unwrap();
+    for id in &ids[..3] {
+        assert_eq!(service.get(&format!("/order/{id}")).await.status, StatusCode::NOT_FOUND);
+    }
+}
+
 /// The position says that the later order is written, and NATS has the erased keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_from_orders_that_are_restored_alone_after_an_erasure_comes_back() {

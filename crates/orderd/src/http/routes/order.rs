@@ -34,6 +34,10 @@ pub(crate) async fn respond(app: &App, id: &str) -> Response {
 
 /// Responds with an order that memory has evicted or does not have.
 pub(crate) async fn from_table(app: &App, id: &str) -> Response {
+    if app.cache.is_erased(id) {
+        // A restored table may have its row for a moment.
+        return text(StatusCode::NOT_FOUND, "404 resource not found");
+    }
     let mut body = Vec::with_capacity(USUAL_JSON_BYTES);
     match app.read_through.row(id).await {
         Ok(StoredRow::Order(order)) => match app.layouts.write_json(&order, &mut body) {
