@@ -44,6 +44,9 @@ pub(crate) struct RefusedBefore {
     pub(crate) waiting: HashSet<String>,
     /// What became of the others: the sequence of the message that became the order of that key; `None`: it was dropped.
     pub(crate) decided: HashMap<String, Option<u64>>,
+    /// The keys of replays that were noted as accepted and that the position has passed. If the process was killed after
+    /// their commit, their dead letters are still there.
+    pub(crate) passed: Vec<String>,
 }
 
 impl RefusedBefore {
@@ -72,9 +75,14 @@ impl RefusedBefore {
         let add = |_, message: &Message| {
             if let Some(key) = subjects.key(&message.subject).filter(is_behind) {
                 self.waiting.insert(key.to_owned());
-            } else if let Some(key) = subjects.decided_key(&message.subject).filter(is_behind) {
+            } else if let Some(key) = subjects.decided_key(&message.subject) {
                 // Only the note of an accepted replay has this header.
-                self.decided.insert(key.to_owned(), taken_in_by(message.headers.as_ref()));
+                let by = taken_in_by(message.headers.as_ref());
+                if is_behind(&key) {
+                    self.decided.insert(key.to_owned(), by);
+                } else if by.is_some_and(|by| by <= after.seq) {
+                    self.passed.push(key.to_owned());
+                }
             }
             Ok(ControlFlow::Continue(()))
         };
@@ -82,12 +90,16 @@ impl RefusedBefore {
     }
 }
 
+/// The dead letters of these keys, unordered.
+pub(crate) async fn of_keys(store: &DeadLetterStore, keys: &[String]) -> anyhow::Result<Vec<DeadLetter>> {
+    let asked = stream::iter(keys.to_vec()).map(|key| async move { store.find(&key).await });
+    asked.buffer_unordered(REQUESTS_IN_FLIGHT).try_filter_map(async |found| Ok(found)).try_collect().await
+}
+
 /// All dead letters, in the order of their messages in the stream of orders. Several are stored at once, so their
 /// numbers may be in another order.
 pub(crate) async fn all(store: &DeadLetterStore) -> anyhow::Result<Vec<DeadLetter>> {
-    let keys = keys(store).await?;
-    let asked = stream::iter(&keys).map(|key| store.find(key)).buffer_unordered(REQUESTS_IN_FLIGHT);
-    let mut letters: Vec<DeadLetter> = asked.try_filter_map(async |found| Ok(found)).try_collect().await?;
+    let mut letters = of_keys(store, &keys(store).await?).await?;
     letters.sort_unstable_by_key(|letter| Key::time_and_sequence(&letter.key));
     Ok(letters)
 }

@@ -24,7 +24,7 @@ use super::encode::EncodedRows;
 use crate::aligned_interval;
 use crate::backoff::Backoff;
 use crate::config::Settings;
-use crate::dead_letters::list::RefusedBefore;
+use crate::dead_letters::list::{self, RefusedBefore};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
 use crate::flow_state::Gap;
@@ -32,9 +32,9 @@ use crate::flow_state::{FlowState, StreamIdentity, StreamRun, Watermark};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::orders_in_doubt::OrdersInDoubt;
-use crate::postgres::describe;
 use crate::postgres::fence::Fence;
 use crate::postgres::lease;
+use crate::postgres::{self, describe};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::traces::Traces;
@@ -252,6 +252,26 @@ impl RunningWriter {
                  names them"
             );
         }
+        if let Err(error) = self.finish_replays().await {
+            tracing::warn!(error, "can't remove dead letters of accepted replays; orderd verify names them");
+        }
+    }
+
+    /// Removes what a killed process has left of replays that it had committed.
+    async fn finish_replays(&mut self) -> Result<(), String> {
+        let passed = std::mem::take(&mut self.refused_before.passed);
+        let left = timeout(LIST_TIMEOUT, list::of_keys(&self.deps.dead_letters, &passed)).await;
+        let left = left.map_err(anyhow::Error::from).flatten().map_err(|error| format!("{error:#}"))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&str> = left.iter().map(|letter| letter.key.as_str()).collect();
+        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
+        let rows = self.with_short_timeout(rows).await?.map_err(|error| describe(&error))?;
+        for key in rows {
+            self.deps.dead_letters.withdraw(&key).await;
+        }
+        Ok(())
     }
 
     async fn release_lease(&mut self, fence: &Fence) {

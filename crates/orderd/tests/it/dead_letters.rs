@@ -230,6 +230,29 @@ async fn a_replay_is_not_said_to_be_stored_where_its_message_is_accepted_before_
     stack.verify(&service, &["--require", "none"]).await;
 }
 
+/// It is killed after the commit, and before it removes the dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_a_killed_process_has_left_goes_at_the_next_start() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#, "{"]).await;
+    let letters = wait_for_dead(&stack, 2).await;
+    let key = key_of(&letters[0]);
+    let context = stack.jetstream().await;
+    let dead = context.get_stream(DEAD).await.unwrap();
+    let stored = dead.get_last_raw_message_by_subject(&format!("dead.ORDERS.TESTING.{key}")).await.unwrap();
+    let replay = ["dead-letters", "replay", &key, "--with", "-"];
+    assert!(stack.run(&replay, &order("corrected")).await.status.success());
+    stack.wait_settled(3).await;
+    assert_eq!(service.stop(), Some(0));
+    let left = context.publish_with_headers(stored.subject, stored.headers, stored.payload).await;
+    left.unwrap().await.unwrap();
+    let service = stack.serve(&[]).await;
+    eventually("it is gone", async || (listed(&stack, &[]).await.len() == 1).then_some(())).await;
+    assert_eq!(key_of(&listed(&stack, &[]).await[0]), key_of(&letters[1]));
+    assert_eq!(service.get(&format!("/order/{key}")).await.json()["order_uid"], "corrected");
+    stack.verify(&service, &[]).await;
+}
+
 /// Both in one batch. The second gets the key, because no row has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_after_one_that_postgres_refuses_is_taken_in() {
