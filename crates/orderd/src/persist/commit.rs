@@ -305,26 +305,34 @@ impl RunningWriter {
     }
 
     /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have
-    /// taken the lease meanwhile.
+    /// taken the lease meanwhile. Those of replays are gone before their receipts are sent; the others may be thousands,
+    /// for which the lease does not wait.
     async fn remove_dead_letters<'m>(&mut self, messages: impl Iterator<Item = &'m Message>) {
-        let (store, refused_before) = (&self.deps.dead_letters, &mut self.refused_before);
-        let removing = messages.filter_map(|message| {
-            let (key, sequence) = (message.key.as_str(), message.position.sequence);
-            let was_refused = !message.replayed && refused_before.waiting.remove(key);
-            (message.replayed || was_refused).then_some(async move {
-                if message.replayed {
-                    return store.take_in(key, sequence).await;
-                }
-                store.withdraw(key).await;
-                tracing::info!(
-                    key,
-                    "a message that was refused before is accepted: its dead letter is removed"
-                );
-            })
+        let mut refused_before = Vec::new();
+        for message in messages {
+            let key = message.key.as_str();
+            if message.replayed {
+                self.deps.dead_letters.take_in(key, message.position.sequence).await;
+            } else if self.refused_before.waiting.remove(key) {
+                refused_before.push(key.to_owned());
+            }
+        }
+        if refused_before.is_empty() {
+            return;
+        }
+        let count = refused_before.len();
+        tracing::info!(
+            count,
+            "messages that were refused before are accepted: their dead letters are removed"
+        );
+        let store = self.deps.dead_letters.clone();
+        tokio::spawn(async move {
+            let withdraw = |key: String| {
+                let store = store.clone();
+                async move { store.withdraw(&key).await }
+            };
+            stream::iter(refused_before).for_each_concurrent(REMOVALS_IN_FLIGHT, withdraw).await;
         });
-        stream::iter(removing.collect::<Vec<_>>())
-            .for_each_concurrent(REMOVALS_IN_FLIGHT, |removed| removed)
-            .await;
     }
 
     /// The number of lost messages that the position passes when it moves to `watermark`.
