@@ -20,7 +20,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// Pauses between two looks at a condition.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The default stream of dead letters: the name of the stream of orders plus `_DEAD`.
 pub(crate) const DEAD: &str = "ORDERS_DEAD";
