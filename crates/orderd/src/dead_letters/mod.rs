@@ -8,5 +8,6 @@ pub(crate) mod dead_letter_stream;
 pub(crate) mod store;
 pub(crate) mod list;
 pub(crate) mod replay;
+pub(crate) mod refused_before;
 pub(crate) mod watch;
 pub(crate) mod counter;
