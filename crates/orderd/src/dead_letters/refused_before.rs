@@ -51,12 +51,13 @@ impl RefusedBefore {
             if let Some(key) = subjects.key(&message.subject).filter(is_behind) {
                 self.waiting.insert(key.to_owned());
             } else if let Some(key) = subjects.decided_key(&message.subject) {
-                // Only the note of an accepted replay has this header.
                 let by = taken_in_by(message.headers.as_ref());
-                if is_behind(&key) {
+                let is_dropped = message.subject.as_str() == subjects.dropped(key);
+                if !is_behind(&key) {
+                    self.passed.extend(by.filter(|by| *by <= after.seq).map(|_| key.to_owned()));
+                } else if is_dropped || by.is_some() {
+                    // A note of an accepted replay that names no message decides nothing.
                     self.decided.insert(key.to_owned(), by);
-                } else if by.is_some_and(|by| by <= after.seq) {
-                    self.passed.push(key.to_owned());
                 }
             }
             Ok(ControlFlow::Continue(()))

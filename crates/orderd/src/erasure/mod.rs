@@ -200,8 +200,8 @@ impl ConnectedEraser {
         Ok(count)
     }
 
-    /// Keeps the key that the message of a replay would have had without its header: whoever misses the message knows by
-    /// it that it was erased, and not lost.
+    /// Stores as erased the key that the message of a replay would have without its header. A process that finds this
+    /// message missing from the stream then knows that it was erased, and not lost.
     async fn note_replay(&mut self, stream: &Stream, sequence: u64) -> anyhow::Result<()> {
         let name = &stream.cached_info().config.name;
         let Some(message) = stored_message::at(&self.context, name, sequence).await? else { return Ok(()) };
