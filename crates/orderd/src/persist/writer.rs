@@ -24,7 +24,6 @@ use super::encode::EncodedRows;
 use crate::aligned_interval;
 use crate::backoff::Backoff;
 use crate::config::Settings;
-use crate::dead_letters::list;
 use crate::dead_letters::refused_before::RefusedBefore;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::fill_progress::FillProgress;
@@ -33,9 +32,9 @@ use crate::flow_state::{FlowState, StreamIdentity, StreamRun, Watermark};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::orders_in_doubt::OrdersInDoubt;
+use crate::postgres::describe;
 use crate::postgres::fence::Fence;
 use crate::postgres::lease;
-use crate::postgres::{self, describe};
 use crate::random;
 use crate::receipts::Receipts;
 use crate::traces::Traces;
@@ -240,39 +239,6 @@ impl RunningWriter {
                 return end;
             }
         }
-    }
-
-    /// Looks for dead letters of messages that this term reads again. Does not wait for long, because the lease ends.
-    async fn find_refused_before(&mut self, after: Watermark) {
-        self.refused_before = RefusedBefore::default();
-        let adding = self.refused_before.add_behind(&self.deps.dead_letters, after);
-        if let Err(error) = timeout(LIST_TIMEOUT, adding).await.map_err(anyhow::Error::from).flatten() {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "can't list all dead letters: some may stay although their messages are accepted now; orderd verify \
-                 names them"
-            );
-        }
-        if let Err(error) = self.finish_replays().await {
-            tracing::warn!(error, "can't remove dead letters of accepted replays; orderd verify names them");
-        }
-    }
-
-    /// Removes what a killed process has left of replays that it had committed.
-    async fn finish_replays(&mut self) -> Result<(), String> {
-        let passed = std::mem::take(&mut self.refused_before.passed);
-        let left = timeout(LIST_TIMEOUT, list::of_keys(&self.deps.dead_letters, &passed)).await;
-        let left = left.map_err(anyhow::Error::from).flatten().map_err(|error| format!("{error:#}"))?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<&str> = left.iter().map(|letter| letter.key.as_str()).collect();
-        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
-        let rows = self.with_short_timeout(rows).await?.map_err(|error| describe(&error))?;
-        for key in rows {
-            self.deps.dead_letters.withdraw(&key).await;
-        }
-        Ok(())
     }
 
     async fn release_lease(&mut self, fence: &Fence) {
