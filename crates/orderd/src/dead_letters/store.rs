@@ -284,6 +284,22 @@ impl DeadLetterStore {
         Ok(Some([first.payload, second.payload].concat().into()))
     }
 
+    /// The payload of the dead letter of that key; `None` if there is none. Waits while the server can't be reached.
+    pub(super) async fn payload_of(&self, key: &str) -> Option<Bytes> {
+        let mut backoff = Backoff::default();
+        loop {
+            let asked = async {
+                match self.find(key).await? {
+                    Some(letter) => self.payload(&letter).await,
+                    None => Ok(None),
+                }
+            };
+            if let Some(payload) = answer_or_pause(&mut backoff, "look up a dead letter", asked).await {
+                return payload;
+            }
+        }
+    }
+
     async fn last(
         &self,
         subjects: &DeadLetterSubjects,
@@ -297,14 +313,10 @@ impl DeadLetterStore {
     pub(crate) async fn judge_replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
-            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.judge_replay_once(key, sequence)).await;
-            match found.map_err(anyhow::Error::from).flatten() {
-                Ok(found) => return found,
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; retrying")
-                }
+            let asked = self.judge_replay_once(key, sequence);
+            if let Some(found) = answer_or_pause(&mut backoff, "look up a dead letter", asked).await {
+                return found;
             }
-            backoff.wait().await;
         }
     }
 
@@ -330,17 +342,10 @@ impl DeadLetterStore {
     pub(crate) async fn is_noted_taken_in(&self, key: &str, sequence: u64) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let noted = async { self.taken_in_by(&*self.subjects().await?, key).await };
-            match tokio::time::timeout(LOOKUP_TIMEOUT, noted).await.map_err(anyhow::Error::from).flatten() {
-                Ok(by) => return by == Some(sequence),
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "can't look up a note of a dead letter; retrying"
-                    );
-                }
+            let asked = async { self.taken_in_by(&*self.subjects().await?, key).await };
+            if let Some(by) = answer_or_pause(&mut backoff, "look up a note of a dead letter", asked).await {
+                return by == Some(sequence);
             }
-            backoff.wait().await;
         }
     }
 
@@ -507,6 +512,22 @@ impl DeadLetterStore {
             }
         }
         Ok(was_there)
+    }
+}
+
+/// The server's answer; without one, logs why, and pauses.
+async fn answer_or_pause<T>(
+    backoff: &mut Backoff,
+    what: &str,
+    asked: impl Future<Output = anyhow::Result<T>>,
+) -> Option<T> {
+    match tokio::time::timeout(LOOKUP_TIMEOUT, asked).await.map_err(anyhow::Error::from).flatten() {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "can't {what}; retrying");
+            backoff.wait().await;
+            None
+        }
     }
 }
 

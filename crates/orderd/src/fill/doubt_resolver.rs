@@ -2,22 +2,25 @@
 //!
 //! An order is in doubt if this process refused its message (the writer may have another model), if it was replayed, or
 //! if it became a dead letter. Once the position has passed the message, the order either has a row or does not exist.
+//! Where it has one, its dead letter was stored late ([`LateDeadLetters`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, Entries, Entry, EntryBuilder};
-use tokio::sync::mpsc;
+use order::{Key, Parser};
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::Settings;
+use crate::dead_letters::late::{FoundRow, LateDeadLetters};
 use crate::dead_letters::store::DeadLetterStore;
-use crate::dead_letters::watch;
+use crate::dead_letters::watch::{self, Stored};
 use crate::flow_state::FlowState;
 use crate::metrics::Metrics;
-use crate::orders_in_doubt::OrdersInDoubt;
+use crate::orders_in_doubt::{Doubt, OrdersInDoubt};
 use crate::postgres::{Abandoned, RowLookup};
 
 /// Maximum number of rows in one query, and its time limit.
@@ -30,6 +33,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What the stage needs.
 pub(crate) struct Resolver {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) parser: Parser,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) flow_state: Arc<FlowState>,
     pub(crate) in_doubt: OrdersInDoubt,
@@ -41,15 +45,18 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Runs until it is stopped.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
+        let (late, found_late) = mpsc::unbounded_channel();
+        let late_letters = LateDeadLetters::new(self.dead_letters.clone(), self.parser.clone());
         tokio::select! {
-            () = self.resolve_all(&initmemchan) => {}
+            () = self.resolve_all(&initmemchan, &late) => {}
             () = self.watch_dead_letters() => {}
+            () = late_letters.remove_all(found_late) => {}
             () = self.stop.cancelled() => {}
         }
         Ok(())
     }
 
-    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>) {
+    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>, late: &UnboundedSender<FoundRow>) {
         let mut backoff = Backoff::default();
         let mut lookup = None;
         let mut entry_builder = self.cache.entry_builder();
@@ -62,7 +69,7 @@ impl Resolver {
             }
             // A new generation may hold the same orders in doubt.
             generation = self.cache.generation();
-            match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan).await {
+            match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan, late).await {
                 Ok(()) => {
                     backoff.reset();
                     tokio::time::sleep(POLL_INTERVAL).await;
@@ -82,6 +89,7 @@ impl Resolver {
         entry_builder: &mut EntryBuilder,
         generation: u64,
         initmemchan: &mpsc::Sender<Entries>,
+        late: &UnboundedSender<FoundRow>,
     ) -> anyhow::Result<()> {
         let applied = self.cache.applied();
         let passed = self.in_doubt.passed(self.flow_state.position());
@@ -105,21 +113,27 @@ impl Resolver {
                 return Ok(());
             }
             let mut entries = Vec::with_capacity(rows.len());
-            for (key, after) in passed {
-                if *after > found.position.seq {
+            for (key, doubt) in passed {
+                if doubt.after > found.position.seq {
                     continue;
                 }
                 match rows.get(key) {
                     Some(row) => {
                         let entry = entry(entry_builder, key, row.as_deref());
-                        entry.iter().for_each(|entry| self.cache.remove_unlike(generation, &entry.body));
+                        if let Some(entry) = &entry {
+                            self.cache.remove_unlike(generation, &entry.body);
+                            if is_late(key, *doubt) {
+                                let row = FoundRow { body: entry.body.clone(), format: found.format };
+                                late.send(row)?;
+                            }
+                        }
                         entries.extend(entry);
                     }
                     // The message may not have reached this process's memory yet.
-                    None if *after > applied => continue,
+                    None if doubt.after > applied => continue,
                     None => self.cache.remove(generation, key),
                 }
-                self.in_doubt.resolve(key, *after);
+                self.in_doubt.resolve(key, *doubt);
             }
             self.metrics.filled.inc_by(entries.len() as u64);
             if !entries.is_empty() {
@@ -147,9 +161,12 @@ impl Resolver {
                 });
             }
             let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };
-            let add = |key: &str, sequence| {
+            let add = |stored, key: &str, sequence| {
                 backoff.reset();
-                self.in_doubt.add(key, sequence);
+                match stored {
+                    Stored::DeadLetter => self.in_doubt.add_dead_letter(key, sequence),
+                    Stored::Note => self.in_doubt.add(key, sequence),
+                }
             };
             let other_memory = async {
                 drop(runs.wait_for(|next| next.is_some_and(|next| next.generation != run.generation)).await);
@@ -163,6 +180,12 @@ impl Resolver {
             }
         }
     }
+}
+
+/// Whether an order that has a row has a dead letter that was stored late. Dead letters of replays are removed by the
+/// writer.
+fn is_late(key: &str, doubt: Doubt) -> bool {
+    doubt.has_dead_letter && Key::sequence_of(key) == Some(doubt.after)
 }
 
 /// How far the dead letters were watched, for one generation of memory.

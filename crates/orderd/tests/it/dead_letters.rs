@@ -1,6 +1,7 @@
 //! `orderd dead-letters`, `/dead_letters`, and replays.
 
 use async_nats::jetstream;
+use async_nats::jetstream::message::StreamMessage;
 use futures_util::StreamExt;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
@@ -173,6 +174,43 @@ async fn a_message_that_was_refused_before_and_is_accepted_now_leaves_no_dead_le
     stack.wait_settled(2).await;
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
     stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// As a writer with another model does that was stopped for longer than its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_comes_after_its_row_goes_unless_it_has_another_document() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#]).await;
+    let letters = wait_for_dead(&stack, 2).await;
+    let context = stack.jetstream().await;
+    let dead = context.get_stream(DEAD).await.unwrap();
+    let mut stored = Vec::new();
+    for key in letters.iter().map(key_of) {
+        let subject = format!("dead.ORDERS.TESTING.{key}");
+        stored.push(dead.get_last_raw_message_by_subject(&subject).await.unwrap());
+    }
+    stack.wait_settled(2).await;
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    let follower = stack.serve(&[("REQUIRE", "none")]).await;
+    eventually("both are rows", async || listed(&stack, &[]).await.is_empty().then_some(())).await;
+    stored[1].payload = r#"{"track_number":"C"}"#.into();
+    // The first one twice, so that the other one was looked at when it has gone.
+    for number in [1, 0, 0] {
+        let StreamMessage { subject, headers, payload, .. } = stored[number].clone();
+        let late = context.publish_with_headers(subject, headers, payload).await;
+        late.unwrap().await.unwrap();
+        let keys: Vec<_> = [&letters[1]].into_iter().map(key_of).collect();
+        eventually("only the other one is left", async || {
+            let left: Vec<_> = listed(&stack, &[]).await.iter().map(key_of).collect();
+            (left == keys).then_some(())
+        })
+        .await;
+    }
+    for service in [&service, &follower] {
+        service.wait_len(2).await;
+    }
 }
 
 /// The notes decide, also where the model accepts now what it refused then: the correction stays, and what was dropped.
