@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use orderd::cli::{self, Command, CommandLineError, LogFormat, ServeArgs};
+use orderd::cli::{self, Command, CommandLineError, LogFormat, MisspeltVariable, ServeArgs};
 use orderd::config::{ConfigError, Settings};
 use orderd::logging::{self, audit};
 use orderd::{commands, shutdown};
@@ -42,6 +42,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     if matches!(command, Command::DeadLetters(_) | Command::Erase(_)) {
         log_audit();
     }
+    // `serve` logs them, and `check --settings` reports them.
+    if !matches!(
+        command,
+        Command::Serve(_) | Command::Check(_) | Command::Completions(_) | Command::Manual(_)
+    ) {
+        commands::complain_of_misspelt_variables();
+    }
     match command {
         Command::Serve(args) => serve(args).await.map(|()| ExitCode::SUCCESS),
         Command::Publish(args) => commands::publish::run(args).await,
@@ -62,6 +69,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     log(&args)?;
+    for MisspeltVariable { variable, setting } in cli::misspelt() {
+        tracing::warn!(
+            "the variable {variable} has no effect: no setting has that name; is {setting} meant?"
+        );
+    }
     allow_open_files();
     take_small_pages();
     let shutdown = shutdown::signals()?;

@@ -9,6 +9,7 @@
 
 pub(crate) mod error;
 pub(crate) mod parse;
+mod misspelt;
 mod connection_args;
 mod model;
 mod serve;
@@ -32,6 +33,7 @@ pub use self::dead_letters::{
 #[cfg(feature = "drain-stan")]
 pub use self::drain_stan::DrainStanArgs;
 pub use self::erase::EraseArgs;
+pub use self::misspelt::{MisspeltVariable, misspelt};
 pub use self::model::{
     InferArgs, ModelArgs, ModelCheckArgs, ModelCommand, ModelCommandArgs, OrderArgs, RustTypesArgs,
     TypesArgs, TypescriptTypesArgs, UnknownMembers,

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::{check_nats, http_client};
-use crate::cli::{CheckArgs, ServeArgs};
+use crate::cli::{self, CheckArgs, MisspeltVariable, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, ServerReport, Severity};
 use crate::logging;
@@ -55,13 +55,28 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
         };
         part.findings.push(finding);
     }
+    for MisspeltVariable { variable, setting } in cli::misspelt() {
+        let part = match setting.as_str() {
+            _ if setting.starts_with("NATS") => &mut nats,
+            _ if setting.starts_with("HTTP") => &mut http,
+            _ => &mut postgres,
+        };
+        part.findings.push(Finding::warning(
+            format!("the variable {variable} has no effect: no setting has that name"),
+            format!("rename it to {setting}, or remove it"),
+        ));
+    }
     let parts = [&nats, &postgres, &http];
-    let usable =
-        parts.iter().all(|part| part.findings.iter().all(|found| found.severity == Severity::Warning));
+    let usable = !parts.iter().any(|part| part.findings.iter().any(is_in_the_way));
     let checked = CheckReport { usable, nats, postgres, http };
     let text = if json { serde_json::to_string(&checked)? + "\n" } else { checked.in_words() };
     super::print(&text)?;
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the service would not take orders in.
+fn is_in_the_way(finding: &Finding) -> bool {
+    finding.severity != Severity::Warning
 }
 
 /// Certificates and credentials that have expired or soon will, by their settings.

@@ -19,6 +19,8 @@ mod check_rights;
 mod confirm;
 mod progress;
 
+use crate::cli::{self, MisspeltVariable};
+
 /// Writes to stdout, whose reader may close the pipe.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write;
@@ -26,6 +28,15 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
+    }
+}
+
+/// Writes a line to stderr for each variable that looks like a misspelt setting.
+pub fn complain_of_misspelt_variables() {
+    for MisspeltVariable { variable, setting } in cli::misspelt() {
+        complain(&format!(
+            "orderd: the variable {variable} has no effect: no setting has that name; is {setting} meant?"
+        ));
     }
 }
 

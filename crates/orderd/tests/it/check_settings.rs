@@ -550,3 +550,18 @@ async fn settings_that_are_wrong_end_it_as_they_end_serve() {
     let found = check(&stack, &[("HTTP_ADDR", "192.0.2.1:8090"), ("HTTP_TOKEN", "t")]).await;
     assert!(found.of("http").contains(REFUSAL) && found.of("http").contains("HTTP_ADDR"), "{}", found.json);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_variable_is_named() {
+    let stack = Stack::new();
+    let found = check(&stack, &[("NATS_HOTS", "nats")]).await;
+    found.is_only("a letter exchanged", "nats", "warning", &["NATS_HOTS", "NATS_HOST"]);
+    let service = stack.serve(&[("PG_TABEL", "public.parcels")]).await;
+    let log = service.process.log();
+    assert!(log.contains("the variable PG_TABEL has no effect"), "{log}");
+    let mut export = tokio::process::Command::new(&stack.program);
+    export.arg("export").envs(stack.env()).env("HTTP_TOKN", "t").kill_on_drop(true);
+    let exported = in_time("the export ends", export.output()).await.unwrap();
+    let words = String::from_utf8_lossy(&exported.stderr);
+    assert!(words.contains("HTTP_TOKN") && words.contains("is HTTP_TOKEN meant?"), "{words}");
+}
