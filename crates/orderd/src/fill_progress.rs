@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use order::RowError;
 use tokio::sync::{Notify, watch};
 
+use crate::config::Table;
+
 /// Number of rows after which an unfinished fill may conclude that the model fits.
-const SAMPLE_ROWS: u64 = 1_000;
+pub(crate) const SAMPLE_ROWS: u64 = 1_000;
 
 /// Maximum number of damaged rows that another program's errors explain, however small the table. Rows that are
 /// readable, but of another type, are never ignored.
@@ -94,6 +97,32 @@ impl FillProgress {
         let fit = self.fit_so_far();
         self.model_fit.send_replace(fit);
         fit
+    }
+
+    /// Counts a row that is a document of the model or of another one.
+    pub(crate) fn count_readable(&self, shares_member: bool) {
+        if !shares_member {
+            self.foreign.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a row that can't be decoded; returns how many there were before.
+    pub(crate) fn count_undecodable(&self, error: Option<&RowError>) -> u64 {
+        if let Some(RowError::Type(_)) = error {
+            self.of_other_type.fetch_add(1, Ordering::Relaxed);
+        }
+        self.undecodable.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// In words: how many rows are not of the model.
+    pub(crate) fn misfit_in_words(&self, table: &Table) -> String {
+        let [rows, undecodable, foreign] =
+            [&self.rows, &self.undecodable, &self.foreign].map(|count| count.load(Ordering::Relaxed));
+        let lacking =
+            if foreign > 0 { format!(", and {foreign} have no member of the model") } else { String::new() };
+        format!(
+            "{undecodable} of {rows} rows of {table} can't be decoded{lacking}: the model does not fit the table"
+        )
     }
 
     /// Whether most of the table consists of documents of another model.

@@ -1,11 +1,12 @@
 //! `orderd check`: whether a running service is ready or alive, or whether the service can run with these settings.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use tokio::time::timeout;
 
-use super::{check_nats, http_client};
+use super::{check_nats, check_rows, http_client};
 use crate::cli::{self, CheckArgs, MisspeltVariable, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, ServerReport, Severity};
@@ -14,6 +15,9 @@ use crate::postgres;
 
 /// A certificate that expires within this number of seconds is a warning.
 const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
+
+/// Time limit for some rows of the table.
+const ROWS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Prints the state of the service, or findings about the settings. Exit code 0: no problem; 1: a problem, or no
 /// answer.
@@ -45,6 +49,9 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
     logging::filter::parse(&args.log)?;
     let (mut nats, mut postgres) =
         tokio::join!(check_nats::run(&settings.nats), postgres::check::run(&settings.postgres));
+    if !postgres.findings.iter().any(is_in_the_way) {
+        postgres.findings.extend(rows(&settings).await);
+    }
     let mut http = http(&settings.http);
     http.findings.extend(settings.access.short_tokens());
     for (setting, finding) in expiring(&settings) {
@@ -77,6 +84,20 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
 /// Whether the service would not take orders in.
 fn is_in_the_way(finding: &Finding) -> bool {
     finding.severity != Severity::Warning
+}
+
+/// The finding about the rows of the table.
+async fn rows(settings: &Settings) -> Option<Finding> {
+    let checked = timeout(ROWS_TIMEOUT, check_rows::run(settings)).await;
+    checked.map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
+        Some(Finding::warning(
+            format!(
+                "can't read rows of {}, so the model was not compared with them: {error:#}",
+                settings.postgres.table
+            ),
+            "see the log of PostgreSQL, and in pg_stat_activity what holds a lock on the table",
+        ))
+    })
 }
 
 /// Certificates and credentials that have expired or soon will, by their settings.

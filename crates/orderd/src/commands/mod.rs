@@ -18,6 +18,7 @@ mod check_nats;
 mod check_rights;
 mod confirm;
 mod progress;
+mod check_rows;
 
 use crate::cli::{self, MisspeltVariable};
 

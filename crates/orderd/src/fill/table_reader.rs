@@ -13,7 +13,6 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::config;
 use crate::config::Postgres;
 use crate::fill_progress::{FillProgress, ModelFit};
 use crate::health::{Health, Part};
@@ -129,7 +128,11 @@ impl TableReader {
         tracing::info!(rows, undecodable, "table read");
         match self.progress.decide_model_fit() {
             ModelFit::Misfit => {
-                self.health.down(Part::Fill, does_not_fit(&self.progress, &self.settings.table));
+                let misfit = self.progress.misfit_in_words(&self.settings.table);
+                let reason = format!(
+                    "{misfit}, so this process writes nothing to it; set MODEL or PG_TABLE, and see `orderd model check`"
+                );
+                self.health.down(Part::Fill, reason);
             }
             ModelFit::Fits | ModelFit::Unknown => self.health.up(Part::Fill),
         }
@@ -320,48 +323,29 @@ impl TableReader {
         if !first && self.cache.contains(id) {
             return None;
         }
-        let problem = match data.map(|data| entry_builder.entry_of_row(id, data)) {
-            Some(Ok(entry)) => {
-                if !self.cache.layouts().shares_member(&entry.body) {
-                    self.progress.foreign.fetch_add(1, Ordering::Relaxed);
-                }
+        match data.map(|data| entry_builder.entry_of_row(id, data)).transpose() {
+            Ok(Some(entry)) => {
+                self.progress.count_readable(self.cache.layouts().shares_member(&entry.body));
                 self.metrics.filled.inc();
                 return Some(entry);
             }
-            Some(Err(error)) => {
-                if let RowError::Type(_) = error {
-                    self.progress.of_other_type.fetch_add(1, Ordering::Relaxed);
-                }
-                error.to_string()
-            }
-            None => "it is null".into(),
-        };
-        self.undecodable(id, &problem);
+            Err(error) => self.undecodable(id, Some(&error), &error.to_string()),
+            Ok(None) => self.undecodable(id, None, "it is null"),
+        }
         None
     }
 
     /// Logs a row whose id no client can name.
     fn unreadable(&self, id: &[u8]) {
         self.progress.count_row();
-        self.undecodable(&id.escape_ascii().to_string(), "its id can't be converted to UTF-8");
+        self.undecodable(&id.escape_ascii().to_string(), None, "its id can't be converted to UTF-8");
     }
 
-    fn undecodable(&self, id: &str, problem: &str) {
-        if self.progress.undecodable.fetch_add(1, Ordering::Relaxed) < MAX_LOGGED_ROWS {
+    fn undecodable(&self, id: &str, error: Option<&RowError>, problem: &str) {
+        if self.progress.count_undecodable(error) < MAX_LOGGED_ROWS {
             tracing::warn!(id, problem, "row can't be decoded, skipped");
         }
     }
-}
-
-fn does_not_fit(progress: &FillProgress, table: &config::Table) -> String {
-    let [rows, undecodable, foreign] =
-        [&progress.rows, &progress.undecodable, &progress.foreign].map(|count| count.load(Ordering::Relaxed));
-    let lacking =
-        if foreign > 0 { format!(", and {foreign} have no member of the model") } else { String::new() };
-    format!(
-        "{undecodable} of {rows} rows of {table} can't be decoded{lacking}: the model does not fit the table, so this \
-         process writes nothing to it; set MODEL or PG_TABLE, and see `orderd model check`"
-    )
 }
 
 struct ChannelClosed;

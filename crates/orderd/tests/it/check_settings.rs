@@ -552,6 +552,23 @@ async fn settings_that_are_wrong_end_it_as_they_end_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_does_not_fit_the_rows_is_found() {
+    let stack = Stack::new();
+    let serving = stack.serve(&[]).await;
+    stack.publish(&[order("a"), order("b")]).await;
+    serving.wait_len(2).await;
+    let model = stack.temp_dir.path().join("parcel.json");
+    std::fs::write(&model, r#"{"weight": 1.5}"#).unwrap();
+    let found = check(&stack, &[("MODEL", model.to_str().unwrap())]).await;
+    let problem = found.of("postgres");
+    for words in ["2 of 2 rows", "public.orders2", "the model does not fit the table", "orderd model check"] {
+        assert!(problem.contains(words), "no {words} in {problem}");
+    }
+    assert_eq!(found.json["usable"], false);
+    assert_eq!(check(&stack, &[]).await.of("postgres"), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_variable_is_named() {
     let stack = Stack::new();
     let found = check(&stack, &[("NATS_HOTS", "nats")]).await;
