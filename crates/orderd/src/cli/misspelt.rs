@@ -21,23 +21,22 @@ pub struct MisspeltVariable {
 #[must_use]
 pub fn misspelt() -> Vec<MisspeltVariable> {
     let set = env::vars_os().filter(|(_, value)| !is_blank(value));
-    of(set.filter_map(|(name, _)| name.into_string().ok()))
+    of(set.filter_map(|(name, _)| name.into_string().ok()).collect())
 }
 
-fn of(variables: impl Iterator<Item = String>) -> Vec<MisspeltVariable> {
+fn of(variables: BTreeSet<String>) -> Vec<MisspeltVariable> {
     let settings = settings(&Cli::command());
-    let misspelt = |variable: String| {
-        let name = variable.to_ascii_uppercase();
-        if settings.contains(&variable) || is_of_others(&name) {
+    let misspelt = |variable: &String| {
+        if settings.contains(variable) || is_of_others(variable, &settings) {
             return None;
         }
-        let near = settings.iter().filter(|setting| is_near(&name, setting));
+        let name = variable.to_ascii_uppercase();
+        // Who has set the setting means something else by the variable.
+        let near = settings.iter().filter(|setting| is_near(&name, setting) && !variables.contains(*setting));
         let setting = near.min_by_key(|setting| strsim::osa_distance(&name, setting))?.clone();
-        Some(MisspeltVariable { variable, setting })
+        Some(MisspeltVariable { variable: variable.clone(), setting })
     };
-    let mut found: Vec<_> = variables.filter_map(misspelt).collect();
-    found.sort_unstable_by(|a, b| a.variable.cmp(&b.variable));
-    found
+    variables.iter().filter_map(misspelt).collect()
 }
 
 /// The variables of all settings, and those that name files with secrets.
@@ -54,18 +53,25 @@ fn settings(command: &Command) -> BTreeSet<String> {
     names
 }
 
-/// Whether other programs have variables of such names: those of libpq lack the underscore of ours.
-fn is_of_others(name: &str) -> bool {
-    name.starts_with("OTEL_") || (name.starts_with("PG") && !name.starts_with("PG_"))
+/// Whether a variable belongs to another program, or to none of ours: the names of libpq lack the underscore of ours,
+/// those for services of Kubernetes have digits, and a file of a setting that takes a file is no mistake in spelling.
+fn is_of_others(name: &str, settings: &BTreeSet<String>) -> bool {
+    name.starts_with("OTEL_")
+        || (name.starts_with("PG") && !name.starts_with("PG_"))
+        || !name.chars().all(|char| char.is_ascii_alphabetic() || char == '_')
+        || name.strip_suffix("_FILE").is_some_and(|setting| settings.contains(setting))
 }
 
-/// Whether a name has a letter or two too many, too few, wrong or exchanged, or is cut short. Names of one word are also
-/// those of other programs' variables, for example `MODE`.
+/// Whether a name has a letter too many, too few or wrong, or two exchanged, after the first letter, or is a server's and
+/// cut short. Names of one word are also those of other programs' variables, for example `MODE`.
 fn is_near(name: &str, setting: &str) -> bool {
     let Some((prefix, _)) = setting.split_once('_') else { return name == setting };
-    let most = if setting.len() < 10 { 1 } else { 2 };
-    let is_cut = setting.starts_with(name) && name.len() > prefix.len() + 1;
-    is_cut || strsim::osa_distance(name, setting) <= most
+    let is_cut = ["PG", "NATS", "HTTP"].contains(&prefix)
+        && setting.starts_with(name)
+        && name.len() > prefix.len() + 1;
+    let is_as_long =
+        name.len().abs_diff(setting.len()) <= 1 && name.as_bytes().first() == setting.as_bytes().first();
+    is_cut || (is_as_long && strsim::osa_distance(name, setting) <= 1)
 }
 
 #[cfg(test)]
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn variables_of_other_programs_are_not_taken_for_misspelt_ones() {
         let found = |names: &[&str]| -> Vec<(String, String)> {
-            let found = of(names.iter().map(ToString::to_string));
+            let found = of(names.iter().map(ToString::to_string).collect());
             found.into_iter().map(|found| (found.variable, found.setting)).collect()
         };
         for (variable, setting) in [
@@ -114,6 +120,16 @@ mod tests {
             "OTEL_SERVICE_NAMES",
             "PG_HOST",
             "NATS_URL_FILE",
+            "SUB_TOPIC",
+            "DATABASE_SSL",
+            "DATABASE_UID",
+            "STREAM_KEY",
+            "CACHE_MAX",
+            "NATS1_PORT",
+            "NATS_KEY_FILE",
+            // The setting is there too.
+            "PG_HOTS",
+            "NATS_URLS\n",
         ];
         assert_eq!(found(&others), []);
     }
