@@ -21,11 +21,11 @@ use crate::traceparent::TRACEPARENT;
 /// Maximum number of messages in flight to the server.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// Receipts may be lost. If none arrives for this time, look for the dead letters: a dead letter that is gone was
-/// accepted.
+/// Receipts may be lost. If none arrives for this time, look for the notes: they say which message became the order of a
+/// dead letter that is gone.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Up to so many dead letters are looked up one by one; for more, all are listed.
+/// Up to so many dead letters are looked up one by one; for more, all are listed first.
 const MAX_SINGLE_LOOKUPS: usize = 16;
 
 /// The outcome of a replay.
@@ -103,7 +103,7 @@ pub(crate) async fn replay(
         async move { (letter, send(store, letter, document, &receipt).await) }
     });
     let mut sending = std::pin::pin!(sending.buffer_unordered(MAX_IN_FLIGHT));
-    let mut outcomes = Outcomes { known: HashMap::new(), open: HashSet::new(), latest: Instant::now(), each };
+    let mut outcomes = Outcomes { known: HashMap::new(), open: HashMap::new(), latest: Instant::now(), each };
     let mut is_sent = false;
     while !is_sent || !outcomes.open.is_empty() {
         tokio::select! {
@@ -113,7 +113,7 @@ pub(crate) async fn replay(
             },
             receipt = inbox.next() => outcomes.decided(receipt.key.clone(), receipt.into()),
             () = tokio::time::sleep(POLL_INTERVAL), if is_sent => {
-                for key in keys_without_dead_letter(store, &outcomes.open).await? {
+                for key in taken_in(store, &outcomes.open).await? {
                     outcomes.decided(key, Outcome::TakenIn);
                 }
                 if outcomes.latest.elapsed() >= wait {
@@ -123,28 +123,28 @@ pub(crate) async fn replay(
         }
     }
     let Outcomes { mut known, open, .. } = outcomes;
-    known.extend(open.into_iter().map(|key| (key, Outcome::Undecided)));
+    known.extend(open.into_keys().map(|key| (key, Outcome::Undecided)));
     Ok(known)
 }
 
 /// The outcomes so far.
 struct Outcomes<F> {
     known: HashMap<String, Outcome>,
-    /// The keys of replays that were sent and have no outcome yet.
-    open: HashSet<String>,
+    /// The replays that were sent and have no outcome yet: the sequences of their messages, by key.
+    open: HashMap<String, u64>,
     /// When something happened.
     latest: Instant,
     each: F,
 }
 
 impl<F: Fn()> Outcomes<F> {
-    fn sent(&mut self, key: &str, sent: anyhow::Result<Outcome>) {
+    fn sent(&mut self, key: &str, sent: anyhow::Result<Sent>) {
         self.latest = Instant::now();
         match sent {
             // The receipt may have come first.
-            Ok(Outcome::Undecided) if self.known.contains_key(key) => {}
-            Ok(Outcome::Undecided) => drop(self.open.insert(key.to_owned())),
-            Ok(outcome) => self.decided(key.to_owned(), outcome),
+            Ok(Sent::As(_)) if self.known.contains_key(key) => {}
+            Ok(Sent::As(sequence)) => drop(self.open.insert(key.to_owned(), sequence)),
+            Ok(Sent::Not(outcome)) => self.decided(key.to_owned(), outcome),
             Err(error) => self.decided(key.to_owned(), Outcome::NotSent(format!("{error:#}"))),
         }
     }
@@ -156,6 +156,13 @@ impl<F: Fn()> Outcomes<F> {
             (self.each)();
         }
     }
+}
+
+/// What became of a dead letter that was to be sent.
+enum Sent {
+    /// It was sent: the message has this sequence.
+    As(u64),
+    Not(Outcome),
 }
 
 /// Receives receipts.
@@ -206,26 +213,24 @@ impl Inbox {
     }
 }
 
-/// The keys among these that have no dead letter any more.
-async fn keys_without_dead_letter(
-    store: &DeadLetterStore,
-    keys: &HashSet<String>,
-) -> anyhow::Result<Vec<String>> {
-    let mut gone = Vec::new();
-    if keys.len() <= MAX_SINGLE_LOOKUPS {
-        for key in keys {
-            if store.find(key).await?.is_none() {
-                gone.push(key.clone());
-            }
-        }
+/// The keys among these whose replay has become the order. That a dead letter is gone does not say so: another document
+/// may have.
+async fn taken_in(store: &DeadLetterStore, sent: &HashMap<String, u64>) -> anyhow::Result<Vec<String>> {
+    let waiting: HashSet<String> = if sent.len() > MAX_SINGLE_LOOKUPS {
+        list::keys(store).await?.into_iter().collect()
     } else {
-        let stored: HashSet<String> = list::keys(store).await?.into_iter().collect();
-        gone.extend(keys.difference(&stored).cloned());
+        HashSet::new()
+    };
+    let mut taken_in = Vec::new();
+    for (key, sequence) in sent.iter().filter(|(key, _)| !waiting.contains(*key)) {
+        if store.has_taken_in(key, *sequence).await? {
+            taken_in.push(key.clone());
+        }
     }
-    Ok(gone)
+    Ok(taken_in)
 }
 
-/// Publishes it with its key and the subject for its receipt. Another outcome than `Undecided`: it was not sent.
+/// Publishes it with its key and the subject for its receipt.
 ///
 /// # Errors
 /// NATS does not answer.
@@ -234,21 +239,21 @@ async fn send(
     letter: &DeadLetter,
     document: Option<Bytes>,
     receipt: &str,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Sent> {
     let payload = match document {
         Some(document) => document,
         None => match store.payload(letter).await? {
             Some(payload) => payload,
-            None => return Ok(Outcome::Gone),
+            None => return Ok(Sent::Not(Outcome::Gone)),
         },
     };
     let Some(subject) = letter.subject() else {
         let why = "its original subject is too long to be stored with it; publish its payload there yourself";
-        return Ok(Outcome::NotSent(why.into()));
+        return Ok(Sent::Not(Outcome::NotSent(why.into())));
     };
     let headers = match headers(letter, receipt, payload.len(), store.client.max_payload()) {
         Ok(headers) => headers,
-        Err(outcome) => return Ok(outcome),
+        Err(outcome) => return Ok(Sent::Not(outcome)),
     };
     let sent = store.context.publish_with_headers(subject.clone(), headers, payload).await;
     let sent = match sent {
@@ -256,11 +261,11 @@ async fn send(
         Err(error) => Err(error),
     };
     match sent {
-        Ok(_) => Ok(Outcome::Undecided),
+        Ok(stored) => Ok(Sent::As(stored.sequence)),
         Err(error) if matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
             Err(error).with_context(|| format!("can't send {} again", letter.key))
         }
-        Err(error) => Ok(Outcome::NotSent(format!("NATS rejects it on {subject}: {error}"))),
+        Err(error) => Ok(Sent::Not(Outcome::NotSent(format!("NATS rejects it on {subject}: {error}")))),
     }
 }
 

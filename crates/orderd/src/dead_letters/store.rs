@@ -337,6 +337,16 @@ impl DeadLetterStore {
         Ok(if is_dropped { Replay::Dropped } else { Replay::Foreign })
     }
 
+    /// Whether the message at `sequence` has become the order of that dead letter, which is gone.
+    ///
+    /// # Errors
+    /// The server can't be reached.
+    pub(crate) async fn has_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+        let subjects = self.subjects().await?;
+        let is_there = self.last(&subjects, &subjects.dead_letter(key)).await?.is_some();
+        Ok(!is_there && self.taken_in_by(&subjects, key).await? == Some(sequence))
+    }
+
     /// Whether the message at `sequence` is noted as the one that becomes the order of that dead letter. Waits while the
     /// server can't be reached.
     pub(crate) async fn is_noted_taken_in(&self, key: &str, sequence: u64) -> bool {
