@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::Table;
 
 /// Number of rows after which an unfinished fill may conclude that the model fits.
-pub(crate) const SAMPLE_ROWS: u64 = 1_000;
+const SAMPLE_ROWS: u64 = 1_000;
 
 /// Maximum number of damaged rows that another program's errors explain, however small the table. Rows that are
 /// readable, but of another type, are never ignored.

@@ -89,7 +89,8 @@ fn is_in_the_way(finding: &Finding) -> bool {
 /// The finding about the rows of the table.
 async fn rows(settings: &Settings) -> Option<Finding> {
     let checked = timeout(ROWS_TIMEOUT, check_rows::run(settings)).await;
-    checked.map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
+    let no_answer = |_| anyhow::anyhow!("no answer within {} s", ROWS_TIMEOUT.as_secs());
+    checked.map_err(no_answer).flatten().unwrap_or_else(|error| {
         Some(Finding::warning(
             format!(
                 "can't read rows of {}, so the model was not compared with them: {error:#}",
