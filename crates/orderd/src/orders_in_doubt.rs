@@ -19,26 +19,34 @@ pub(crate) struct OrdersInDoubt {
 pub(crate) struct Doubt {
     /// The sequence that the position must reach before the row is looked up.
     pub(crate) after: u64,
-    /// Whether a dead letter with its key was stored.
-    pub(crate) has_dead_letter: bool,
+    /// The number of the dead letter with its key, if one was stored.
+    pub(crate) dead_letter: Option<u64>,
+    /// Whether this process refuses its message.
+    pub(crate) is_refused_here: bool,
 }
 
 impl OrdersInDoubt {
     /// Adds an order, to be looked up once the position has reached `sequence`.
     pub(crate) fn add(&self, key: &str, sequence: u64) {
-        self.merge(key, Doubt { after: sequence, has_dead_letter: false });
+        self.merge(key, Doubt { after: sequence, ..Doubt::default() });
     }
 
-    /// Adds the order of the message at `sequence`, of which a dead letter was stored.
-    pub(crate) fn add_dead_letter(&self, key: &str, sequence: u64) {
-        self.merge(key, Doubt { after: sequence, has_dead_letter: true });
+    /// The same, for a message that this process refuses.
+    pub(crate) fn add_refused(&self, key: &str, sequence: u64) {
+        self.merge(key, Doubt { after: sequence, is_refused_here: true, ..Doubt::default() });
+    }
+
+    /// Adds the order of the message at `sequence`, of which a dead letter with that number was stored.
+    pub(crate) fn add_dead_letter(&self, key: &str, sequence: u64, number: u64) {
+        self.merge(key, Doubt { after: sequence, dead_letter: Some(number), ..Doubt::default() });
     }
 
     fn merge(&self, key: &str, added: Doubt) {
         let mut orders = self.orders();
         let doubt = orders.entry(key.to_owned()).or_default();
         doubt.after = doubt.after.max(added.after);
-        doubt.has_dead_letter |= added.has_dead_letter;
+        doubt.dead_letter = doubt.dead_letter.max(added.dead_letter);
+        doubt.is_refused_here |= added.is_refused_here;
         drop(orders);
         self.added.notify_one();
     }
@@ -79,7 +87,7 @@ mod tests {
     #[test]
     fn order_in_doubt_waits_for_its_last_message() {
         let in_doubt = OrdersInDoubt::default();
-        let doubt = |after| Doubt { after, has_dead_letter: false };
+        let doubt = |after| Doubt { after, ..Doubt::default() };
         in_doubt.add("1-1", 1);
         in_doubt.add("1-1", 5);
         in_doubt.add("1-2", 2);
@@ -93,9 +101,9 @@ mod tests {
     fn dead_letter_that_is_stored_during_the_look_up_is_looked_at_too() {
         let in_doubt = OrdersInDoubt::default();
         in_doubt.add("1-1", 1);
-        let looked_up = Doubt { after: 1, has_dead_letter: false };
-        in_doubt.add_dead_letter("1-1", 1);
+        let looked_up = Doubt { after: 1, ..Doubt::default() };
+        in_doubt.add_dead_letter("1-1", 1, 7);
         in_doubt.resolve("1-1", looked_up);
-        assert_eq!(in_doubt.passed(1), [("1-1".to_owned(), Doubt { has_dead_letter: true, ..looked_up })]);
+        assert_eq!(in_doubt.passed(1), [("1-1".to_owned(), Doubt { dead_letter: Some(7), ..looked_up })]);
     }
 }

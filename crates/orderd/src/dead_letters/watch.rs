@@ -27,7 +27,8 @@ pub(crate) enum WatchStart {
 /// What was stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored {
-    DeadLetter,
+    /// A dead letter, with its number in the stream of dead letters.
+    DeadLetter(u64),
     /// A note that says what became of one.
     Note,
 }
@@ -69,7 +70,7 @@ pub(crate) async fn watch(
     while let Some(message) = messages.try_next().await? {
         let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
         *start = WatchStart::After(number);
-        let letter = subjects.key(&message.subject).map(|key| (Stored::DeadLetter, key));
+        let letter = subjects.key(&message.subject).map(|key| (Stored::DeadLetter(number), key));
         let stored = letter.or_else(|| Some((Stored::Note, subjects.decided_key(&message.subject)?)));
         if let Some((stored, key)) = stored
             && let Some(sequence) = Key::sequence_of(key)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, Entries, Entry, EntryBuilder};
-use order::{Key, Parser};
-use tokio::sync::mpsc::{self, UnboundedSender};
+use order::Parser;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,9 @@ use crate::postgres::{Abandoned, RowLookup};
 /// Maximum number of rows in one query, and its time limit.
 const MAX_IDS: usize = 2048;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Maximum number of rows that wait for their dead letters to be looked at.
+const MAX_LATE: usize = 256;
 
 /// How often orders in doubt are looked up while there are some.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -45,8 +48,12 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Runs until it is stopped.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
-        let (late, found_late) = mpsc::unbounded_channel();
-        let late_letters = LateDeadLetters::new(self.dead_letters.clone(), self.parser.clone());
+        let (late, found_late) = mpsc::channel(MAX_LATE);
+        let late_letters = LateDeadLetters {
+            store: self.dead_letters.clone(),
+            postgres: self.settings.postgres.clone(),
+            parser: self.parser.clone(),
+        };
         tokio::select! {
             () = self.resolve_all(&initmemchan, &late) => {}
             () = self.watch_dead_letters() => {}
@@ -56,7 +63,7 @@ impl Resolver {
         Ok(())
     }
 
-    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>, late: &UnboundedSender<FoundRow>) {
+    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>, late: &mpsc::Sender<FoundRow>) {
         let mut backoff = Backoff::default();
         let mut lookup = None;
         let mut entry_builder = self.cache.entry_builder();
@@ -89,7 +96,7 @@ impl Resolver {
         entry_builder: &mut EntryBuilder,
         generation: u64,
         initmemchan: &mpsc::Sender<Entries>,
-        late: &UnboundedSender<FoundRow>,
+        late: &mpsc::Sender<FoundRow>,
     ) -> anyhow::Result<()> {
         let applied = self.cache.applied();
         let passed = self.in_doubt.passed(self.flow_state.position());
@@ -120,14 +127,19 @@ impl Resolver {
                 match rows.get(key) {
                     Some(row) => {
                         let entry = entry(entry_builder, key, row.as_deref());
+                        let mut is_passed_on = true;
                         if let Some(entry) = &entry {
                             self.cache.remove_unlike(generation, &entry.body);
-                            if is_late(key, *doubt) {
-                                let row = FoundRow { body: entry.body.clone(), format: found.format };
-                                late.send(row)?;
+                            if let Some(number) = late_dead_letter(*doubt) {
+                                let (body, format) = (entry.body.clone(), found.format);
+                                is_passed_on = late.try_send(FoundRow { body, format, number }).is_ok();
                             }
                         }
                         entries.extend(entry);
+                        if !is_passed_on {
+                            // There are many: it stays in doubt, and is looked up again.
+                            continue;
+                        }
                     }
                     // The message may not have reached this process's memory yet.
                     None if doubt.after > applied => continue,
@@ -164,7 +176,7 @@ impl Resolver {
             let add = |stored, key: &str, sequence| {
                 backoff.reset();
                 match stored {
-                    Stored::DeadLetter => self.in_doubt.add_dead_letter(key, sequence),
+                    Stored::DeadLetter(number) => self.in_doubt.add_dead_letter(key, sequence, number),
                     Stored::Note => self.in_doubt.add(key, sequence),
                 }
             };
@@ -182,10 +194,10 @@ impl Resolver {
     }
 }
 
-/// Whether an order that has a row has a dead letter that was stored late. Dead letters of replays are removed by the
-/// writer.
-fn is_late(key: &str, doubt: Doubt) -> bool {
-    doubt.has_dead_letter && Key::sequence_of(key) == Some(doubt.after)
+/// The number of the dead letter of an order that has a row, if this process may remove it: of a message that it refuses,
+/// it can't tell whether the row is its document.
+fn late_dead_letter(doubt: Doubt) -> Option<u64> {
+    doubt.dead_letter.filter(|_| !doubt.is_refused_here)
 }
 
 /// How far the dead letters were watched, for one generation of memory.
