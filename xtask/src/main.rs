@@ -92,11 +92,12 @@ fn main() -> ExitCode {
         Command::Tools => test::install().map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Scaling(options) => scaling::run(&options),
-        Command::Chaos(_) => tool::run("chaos", arguments()),
-        Command::Bench(_) => tool::run("bench", arguments()),
+        Command::Chaos(_) => tool::run("chaos", None, arguments()),
+        // It makes load; a slow one would measure itself.
+        Command::Bench(_) => tool::run("bench", Some("--release"), arguments()),
         // One program has these commands, so it also gets the command's name.
         Command::Image(_) | Command::Advisories(_) | Command::Chart(_) | Command::Dist(_) => {
-            tool::run("release", std::env::args_os().skip(1))
+            tool::run("release", None, std::env::args_os().skip(1))
         }
     };
     result.unwrap_or_else(|error| {
