@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::environment::Environment;
 use crate::report::{Figure, Goal};
-use crate::{REPETITIONS, backlog, repetition, start};
+use crate::{REPETITIONS, backlog, repetition, start, upper_bounds};
 
 /// The types of the column `data`. The last one is gob, the baseline.
 const COLUMN_TYPES: [&str; 3] = ["jsonb", "json", "bytea"];
@@ -14,6 +14,8 @@ const COLUMN_TYPES: [&str; 3] = ["jsonb", "json", "bytea"];
 struct Measured {
     intake: Vec<f64>,
     start: Vec<f64>,
+    /// Rows per second that `psql` copies out of the table.
+    copied: Vec<f64>,
     bytes: Vec<f64>,
 }
 
@@ -28,6 +30,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
             of.intake.push(count as f64 / taken.seconds);
             env.postgres.psql(&format!("vacuum (analyze) {}", taken.table))?;
             of.start.push(count as f64 / start::fill(env, &taken.table, count)?.elapsed.as_secs_f64());
+            of.copied.push(count as f64 / upper_bounds::copy_out(env, &taken.table)?);
             let bytes = env.postgres.psql(&format!("select pg_table_size('{}')", taken.table))?;
             of.bytes.push(bytes.trim().parse::<f64>()? / count as f64);
             env.settle(Some(&taken.table))?;
@@ -35,21 +38,23 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     }
     let [jsonb, json, gob] = measured;
     let of_type = |name: &str, ours: Measured| {
-        let figure = |what: String, unit, ours, gob: &[f64], goal| Figure {
+        let figure = |what: String, unit, ours, (limit, measured): (&str, &[f64]), goal| Figure {
             bench: "row-formats",
             what,
             unit,
             ours,
-            limit: Some(("gob rows".to_owned(), gob.to_vec())),
+            limit: Some((limit.to_owned(), measured.to_vec())),
             goal,
             note: String::new(),
         };
         let intake = format!("backlog of {count} into {name} rows");
         let start = format!("start with {count} {name} rows");
+        let row = format!("a {name} row in the table");
         [
-            figure(intake, "orders/s", ours.intake, &gob.intake, Goal::OfLimit(0.7)),
-            figure(start, "rows/s", ours.start, &gob.start, Goal::OfLimit(0.5)),
-            figure(format!("a {name} row in the table"), "B", ours.bytes, &gob.bytes, Goal::TimesLimit(2.0)),
+            figure(intake, "orders/s", ours.intake, ("gob rows", &gob.intake), Goal::OfLimit(0.7)),
+            figure(start.clone(), "rows/s", ours.start.clone(), ("gob rows", &gob.start), Goal::OfLimit(0.5)),
+            figure(start, "rows/s", ours.start, ("psql copy out", &ours.copied), Goal::OfLimit(0.8)),
+            figure(row, "B", ours.bytes, ("gob rows", &gob.bytes), Goal::TimesLimit(2.0)),
         ]
     };
     Ok([of_type("jsonb", jsonb), of_type("json", json)].concat())
