@@ -7,65 +7,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The orders in doubt, by key.
+/// The orders in doubt, each with the sequence that the position must reach before its row is looked up.
 #[derive(Clone, Default)]
 pub(crate) struct OrdersInDoubt {
-    orders: Arc<Mutex<HashMap<String, Doubt>>>,
+    orders: Arc<Mutex<HashMap<String, u64>>>,
     added: Arc<Notify>,
-}
-
-/// What is known of an order in doubt.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt {
-    /// The sequence that the position must reach before the row is looked up.
-    pub(crate) after: u64,
-    /// The number of the dead letter with its key, if one was stored.
-    pub(crate) dead_letter: Option<u64>,
-    /// Whether this process refuses its message.
-    pub(crate) is_refused_here: bool,
 }
 
 impl OrdersInDoubt {
     /// Adds an order, to be looked up once the position has reached `sequence`.
     pub(crate) fn add(&self, key: &str, sequence: u64) {
-        self.merge(key, Doubt { after: sequence, ..Doubt::default() });
-    }
-
-    /// The same, for a message that this process refuses.
-    pub(crate) fn add_refused(&self, key: &str, sequence: u64) {
-        self.merge(key, Doubt { after: sequence, is_refused_here: true, ..Doubt::default() });
-    }
-
-    /// Adds the order of the message at `sequence`, of which a dead letter with that number was stored.
-    pub(crate) fn add_dead_letter(&self, key: &str, sequence: u64, number: u64) {
-        self.merge(key, Doubt { after: sequence, dead_letter: Some(number), ..Doubt::default() });
-    }
-
-    fn merge(&self, key: &str, added: Doubt) {
         let mut orders = self.orders();
-        let doubt = orders.entry(key.to_owned()).or_default();
-        doubt.after = doubt.after.max(added.after);
-        doubt.dead_letter = doubt.dead_letter.max(added.dead_letter);
-        doubt.is_refused_here |= added.is_refused_here;
+        let after = orders.entry(key.to_owned()).or_insert(sequence);
+        *after = sequence.max(*after);
         drop(orders);
         self.added.notify_one();
     }
 
-    fn orders(&self) -> MutexGuard<'_, HashMap<String, Doubt>> {
+    fn orders(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The orders whose message the position has passed.
-    pub(crate) fn passed(&self, seq: u64) -> Vec<(String, Doubt)> {
+    /// The orders whose message the position has passed, each with that message's sequence.
+    pub(crate) fn passed(&self, seq: u64) -> Vec<(String, u64)> {
         let orders = self.orders();
-        let passed = orders.iter().filter(|(_, doubt)| doubt.after <= seq);
-        passed.map(|(key, doubt)| (key.clone(), *doubt)).collect()
+        let passed = orders.iter().filter(|(_, after)| **after <= seq);
+        passed.map(|(key, after)| (key.clone(), *after)).collect()
     }
 
     /// Removes an order that was looked up. It stays in doubt if it was added again meanwhile.
-    pub(crate) fn resolve(&self, key: &str, looked_up: Doubt) {
+    pub(crate) fn resolve(&self, key: &str, after: u64) {
         let mut orders = self.orders();
-        if orders.get(key) == Some(&looked_up) {
+        if orders.get(key) == Some(&after) {
             orders.remove(key);
         }
     }
@@ -87,23 +60,12 @@ mod tests {
     #[test]
     fn order_in_doubt_waits_for_its_last_message() {
         let in_doubt = OrdersInDoubt::default();
-        let doubt = |after| Doubt { after, ..Doubt::default() };
         in_doubt.add("1-1", 1);
         in_doubt.add("1-1", 5);
         in_doubt.add("1-2", 2);
-        assert_eq!(in_doubt.passed(4), [("1-2".to_owned(), doubt(2))]);
-        in_doubt.resolve("1-2", doubt(2));
-        in_doubt.resolve("1-1", doubt(1));
-        assert_eq!(in_doubt.passed(5), [("1-1".to_owned(), doubt(5))]);
-    }
-
-    #[test]
-    fn dead_letter_that_is_stored_during_the_look_up_is_looked_at_too() {
-        let in_doubt = OrdersInDoubt::default();
-        in_doubt.add("1-1", 1);
-        let looked_up = Doubt { after: 1, ..Doubt::default() };
-        in_doubt.add_dead_letter("1-1", 1, 7);
-        in_doubt.resolve("1-1", looked_up);
-        assert_eq!(in_doubt.passed(1), [("1-1".to_owned(), Doubt { dead_letter: Some(7), ..looked_up })]);
+        assert_eq!(in_doubt.passed(4), [("1-2".to_owned(), 2)]);
+        in_doubt.resolve("1-2", 2);
+        in_doubt.resolve("1-1", 1);
+        assert_eq!(in_doubt.passed(5), [("1-1".to_owned(), 5)]);
     }
 }

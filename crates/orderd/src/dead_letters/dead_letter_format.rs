@@ -169,13 +169,6 @@ pub(super) fn once() -> HeaderMap {
     headers
 }
 
-/// The headers with which the server stores a message only while its subject has that one as the last.
-pub(super) fn instead_of(mut headers: HeaderMap, sequence: u64) -> HeaderMap {
-    let expected = sequence.to_string();
-    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.as_str());
-    headers
-}
-
 /// The bytes of headers in a message.
 pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
     let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));

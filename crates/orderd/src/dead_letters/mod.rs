@@ -9,6 +9,5 @@ pub(crate) mod store;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod refused_before;
-pub(crate) mod late;
 pub(crate) mod watch;
 pub(crate) mod counter;

@@ -1,9 +1,7 @@
 //! The dead letters of this installation in their stream: published, looked up and deleted.
 //!
-//! A dead letter is there once, however often its message is read: its subject holds the key of its message, and the
-//! server stores it only while that subject is empty. A message that is refused again when it is read again replaces its
-//! dead letter: whoever has decided before that the old copy is to go, because it had seen a row of the message, removes
-//! only that copy.
+//! A dead letter is stored once, however often its message is read: its subject holds the key of its message, and the
+//! server stores it only while that subject is empty.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, header, instead_of, once};
+use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, header, once};
 use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
 use crate::backoff::Backoff;
@@ -179,8 +177,7 @@ impl DeadLetterStore {
         info::stream(&self.context, &subjects.stream).await
     }
 
-    /// Stores a message; returns whether it is new. What is stored already is replaced, or stays if this is a replay.
-    /// Recreates a deleted stream.
+    /// Stores a message unless it is stored already; returns whether it stored it. Recreates a deleted stream.
     ///
     /// # Errors
     /// What the server refuses, or that it does not answer.
@@ -193,12 +190,11 @@ impl DeadLetterStore {
             if self.last(&subjects, &subjects.dropped(refused.key)).await?.is_some() {
                 return Ok(false);
             }
-            let replaces = Key::sequence_of(refused.key) == Some(refused.sequence);
             if let Some(second) = second {
                 // Before the first part, so that readers of the first part find the second.
-                self.store(&subjects, subjects.second_part(refused.key), once(), second, replaces).await?;
+                self.put(subjects.second_part(refused.key), once(), second).await?;
             }
-            self.store(&subjects, subjects.dead_letter(refused.key), headers, first, replaces).await
+            self.put(subjects.dead_letter(refused.key), headers, first).await
         };
         let stored = tokio::time::timeout(STORE_TIMEOUT, storing).await;
         match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
@@ -210,39 +206,6 @@ impl DeadLetterStore {
                 }
                 Err(error.context(format!("can't store a dead letter in the stream {}", subjects.stream)))
             }
-        }
-    }
-
-    /// Stores a message under a subject that has none; else, if `replaces`, instead of the one that is there. Returns
-    /// whether there was none.
-    async fn store(
-        &self,
-        subjects: &DeadLetterSubjects,
-        subject: String,
-        headers: HeaderMap,
-        payload: Bytes,
-        replaces: bool,
-    ) -> anyhow::Result<bool> {
-        if self.put(subject.clone(), headers.clone(), payload.clone()).await? {
-            return Ok(true);
-        }
-        let Some(old) = self.last(subjects, &subject).await?.filter(|_| replaces) else {
-            anyhow::ensure!(!replaces, "it was removed just now");
-            return Ok(false);
-        };
-        match self.put(subject.clone(), instead_of(headers, old.sequence), payload).await {
-            Ok(true) => {
-                // If it stays, it is deleted with the new copy.
-                if let Err(error) = self.delete_copy(subjects, old.sequence).await {
-                    let error = format!("{error:#}");
-                    tracing::debug!(error, "can't delete the old copy of a dead letter");
-                }
-                Ok(false)
-            }
-            Ok(false) => anyhow::bail!("another process stores it too"),
-            // A full stream, for example: the one that is there stays.
-            Err(error) if is_refused(&error) => Ok(false),
-            Err(error) => Err(error),
         }
     }
 
@@ -321,25 +284,6 @@ impl DeadLetterStore {
         Ok(Some([first.payload, second.payload].concat().into()))
     }
 
-    /// The payload of the dead letter of that key; `None` if there is none. Waits while the server can't be reached.
-    pub(super) async fn payload_of(&self, key: &str) -> Option<Bytes> {
-        let mut backoff = Backoff::default();
-        loop {
-            let asked = async {
-                match self.find(key).await? {
-                    Some(letter) => self.payload(&letter).await,
-                    None => Ok(None),
-                }
-            };
-            // A large one may take a while.
-            let asked =
-                answer_or_pause(&mut backoff, UNBATCHED_LOOKUP_TIMEOUT, "look up a dead letter", asked);
-            if let Some(payload) = asked.await {
-                return payload;
-            }
-        }
-    }
-
     async fn last(
         &self,
         subjects: &DeadLetterSubjects,
@@ -353,11 +297,14 @@ impl DeadLetterStore {
     pub(crate) async fn judge_replay(&self, key: &str, sequence: u64) -> Replay {
         let mut backoff = Backoff::default();
         loop {
-            let asked = self.judge_replay_once(key, sequence);
-            let asked = answer_or_pause(&mut backoff, LOOKUP_TIMEOUT, "look up a dead letter", asked);
-            if let Some(found) = asked.await {
-                return found;
+            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.judge_replay_once(key, sequence)).await;
+            match found.map_err(anyhow::Error::from).flatten() {
+                Ok(found) => return found,
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; retrying")
+                }
             }
+            backoff.wait().await;
         }
     }
 
@@ -393,12 +340,17 @@ impl DeadLetterStore {
     pub(crate) async fn is_noted_taken_in(&self, key: &str, sequence: u64) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let asked = async { self.taken_in_by(&*self.subjects().await?, key).await };
-            let asked =
-                answer_or_pause(&mut backoff, LOOKUP_TIMEOUT, "look up a note of a dead letter", asked);
-            if let Some(by) = asked.await {
-                return by == Some(sequence);
+            let noted = async { self.taken_in_by(&*self.subjects().await?, key).await };
+            match tokio::time::timeout(LOOKUP_TIMEOUT, noted).await.map_err(anyhow::Error::from).flatten() {
+                Ok(by) => return by == Some(sequence),
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "can't look up a note of a dead letter; retrying"
+                    );
+                }
             }
+            backoff.wait().await;
         }
     }
 
@@ -454,18 +406,10 @@ impl DeadLetterStore {
         }
     }
 
-    /// Removes the dead letter of a message that is a row, up to the copy with the number `up_to`: a newer one was stored
-    /// by a process that has refused the message again, after the table had gone back. It needs no note: the message
-    /// itself is read again.
-    ///
-    /// # Errors
-    /// The server can't be reached, or refuses.
-    pub(crate) async fn withdraw(&self, key: &str, up_to: u64) -> anyhow::Result<()> {
-        let subjects = self.subjects().await?;
-        self.delete_up_to(&subjects, LOOKUP_TIMEOUT, &subjects.dead_letter(key), up_to).await?;
-        // The second part of a copy is older than the first.
-        self.delete_up_to(&subjects, LOOKUP_TIMEOUT, &subjects.second_part(key), up_to).await?;
-        Ok(())
+    /// Removes the dead letter of a message that was read again and is a row now. It needs no note: if the table goes
+    /// back, the message itself is read again. Waits as long as the server can't be reached.
+    pub(crate) async fn withdraw(&self, key: &str) {
+        self.remove(key).await;
     }
 
     /// Returns whether it was removed: some streams deny that.
@@ -489,8 +433,7 @@ impl DeadLetterStore {
         self.delete_within(LOOKUP_TIMEOUT, &parts).await.map(drop)
     }
 
-    /// Whether the stream lets no message be deleted.
-    pub(super) async fn denies_deletion(&self) -> bool {
+    async fn denies_deletion(&self) -> bool {
         let Ok(subjects) = self.subjects().await else { return false };
         let info = self.info(&subjects).await;
         matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
@@ -560,62 +503,20 @@ impl DeadLetterStore {
 
     async fn delete_within(&self, limit: Duration, targets: &[String]) -> anyhow::Result<bool> {
         let subjects = self.subjects().await?;
+        let stream = self.stream(&subjects).await?;
         let mut was_there = false;
         for subject in targets {
-            was_there |= self.delete_up_to(&subjects, limit, subject, u64::MAX).await?;
+            if let Some(found) = tokio::time::timeout(limit, self.last(&subjects, subject)).await?? {
+                stream.delete_message(found.sequence).await.with_context(|| {
+                    format!(
+                        "the stream {} does not let a dead letter be deleted (deny_delete?)",
+                        subjects.stream
+                    )
+                })?;
+                was_there = true;
+            }
         }
         Ok(was_there)
-    }
-
-    /// Deletes the messages under a subject, up to the sequence `up_to`; returns whether there was one.
-    async fn delete_up_to(
-        &self,
-        subjects: &DeadLetterSubjects,
-        limit: Duration,
-        subject: &str,
-        up_to: u64,
-    ) -> anyhow::Result<bool> {
-        let mut deleted = None;
-        // Usually there is one. If a process ended while it replaced a copy, the older one is still there.
-        while let Some(found) = tokio::time::timeout(limit, self.last(subjects, subject)).await??
-            && found.sequence <= up_to
-            && deleted != Some(found.sequence)
-        {
-            self.delete_copy(subjects, found.sequence).await?;
-            deleted = Some(found.sequence);
-        }
-        Ok(deleted.is_some())
-    }
-
-    /// Deletes a message, if it is still there.
-    async fn delete_copy(&self, subjects: &DeadLetterSubjects, sequence: u64) -> anyhow::Result<()> {
-        use jetstream::stream::DeleteMessageErrorKind as Kind;
-        let deleted = self.stream(subjects).await?.delete_message(sequence).await;
-        match deleted {
-            Err(error) if matches!(error.kind(), Kind::JetStream(refused) if refused.error_code() == ErrorCode::SEQUENCE_NOT_FOUND) => {
-                Ok(())
-            }
-            deleted => deleted.map(drop).with_context(|| {
-                format!("the stream {} does not let a dead letter be deleted (deny_delete?)", subjects.stream)
-            }),
-        }
-    }
-}
-
-/// The server's answer within `limit`; without one, logs why, and pauses.
-async fn answer_or_pause<T>(
-    backoff: &mut Backoff,
-    limit: Duration,
-    what: &str,
-    asked: impl Future<Output = anyhow::Result<T>>,
-) -> Option<T> {
-    match tokio::time::timeout(limit, asked).await.map_err(anyhow::Error::from).flatten() {
-        Ok(answer) => Some(answer),
-        Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "can't {what}; retrying");
-            backoff.wait().await;
-            None
-        }
     }
 }
 

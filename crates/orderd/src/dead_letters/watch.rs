@@ -24,24 +24,15 @@ pub(crate) enum WatchStart {
     After(u64),
 }
 
-/// What was stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
-    /// A dead letter, with its number in the stream of dead letters.
-    DeadLetter(u64),
-    /// A note that says what became of one.
-    Note,
-}
-
-/// Calls `add` for each dead letter and each note from `start` on, with its key and the sequence of its message in the
-/// stream of orders, until the subscription ends. `start` moves on.
+/// Calls `add` with the key, and the sequence of its message in the stream of orders, of each dead letter from `start` on,
+/// and of each note that says what became of one, until the subscription ends. `start` moves on.
 ///
 /// # Errors
 /// A server that can't be reached, or refuses.
 pub(crate) async fn watch(
     store: &DeadLetterStore,
     start: &mut WatchStart,
-    mut add: impl FnMut(Stored, &str, u64),
+    mut add: impl FnMut(&str, u64),
 ) -> anyhow::Result<()> {
     let subjects = store.subjects().await?;
     let stream = store.context.get_stream(&subjects.stream).await?;
@@ -70,12 +61,9 @@ pub(crate) async fn watch(
     while let Some(message) = messages.try_next().await? {
         let number = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
         *start = WatchStart::After(number);
-        let letter = subjects.key(&message.subject).map(|key| (Stored::DeadLetter(number), key));
-        let stored = letter.or_else(|| Some((Stored::Note, subjects.decided_key(&message.subject)?)));
-        if let Some((stored, key)) = stored
-            && let Some(sequence) = Key::sequence_of(key)
-        {
-            add(stored, key, sequence);
+        let key = subjects.key(&message.subject).or_else(|| subjects.decided_key(&message.subject));
+        if let Some((key, sequence)) = key.and_then(|key| Some((key, Key::sequence_of(key)?))) {
+            add(key, sequence);
         }
     }
     anyhow::bail!("the subscription ended")

@@ -2,33 +2,27 @@
 //!
 //! An order is in doubt if this process refused its message (the writer may have another model), if it was replayed, or
 //! if it became a dead letter. Once the position has passed the message, the order either has a row or does not exist.
-//! Where it has one, its dead letter was stored late ([`LateDeadLetters`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, Entries, Entry, EntryBuilder};
-use order::Parser;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::Settings;
-use crate::dead_letters::late::{FoundRow, LateDeadLetters};
 use crate::dead_letters::store::DeadLetterStore;
-use crate::dead_letters::watch::{self, Stored};
+use crate::dead_letters::watch;
 use crate::flow_state::FlowState;
 use crate::metrics::Metrics;
-use crate::orders_in_doubt::{Doubt, OrdersInDoubt};
+use crate::orders_in_doubt::OrdersInDoubt;
 use crate::postgres::{Abandoned, RowLookup};
 
 /// Maximum number of rows in one query, and its time limit.
 const MAX_IDS: usize = 2048;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum number of rows that wait for their dead letters to be looked at.
-const MAX_LATE: usize = 256;
 
 /// How often orders in doubt are looked up while there are some.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -36,7 +30,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What the stage needs.
 pub(crate) struct Resolver {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) parser: Parser,
     pub(crate) dead_letters: Arc<DeadLetterStore>,
     pub(crate) flow_state: Arc<FlowState>,
     pub(crate) in_doubt: OrdersInDoubt,
@@ -48,22 +41,15 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Runs until it is stopped.
     pub(crate) async fn run(self, initmemchan: mpsc::Sender<Entries>) -> anyhow::Result<()> {
-        let (late, found_late) = mpsc::channel(MAX_LATE);
-        let late_letters = LateDeadLetters {
-            store: self.dead_letters.clone(),
-            postgres: self.settings.postgres.clone(),
-            parser: self.parser.clone(),
-        };
         tokio::select! {
-            () = self.resolve_all(&initmemchan, &late) => {}
+            () = self.resolve_all(&initmemchan) => {}
             () = self.watch_dead_letters() => {}
-            () = late_letters.remove_all(found_late) => {}
             () = self.stop.cancelled() => {}
         }
         Ok(())
     }
 
-    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>, late: &mpsc::Sender<FoundRow>) {
+    async fn resolve_all(&self, initmemchan: &mpsc::Sender<Entries>) {
         let mut backoff = Backoff::default();
         let mut lookup = None;
         let mut entry_builder = self.cache.entry_builder();
@@ -76,7 +62,7 @@ impl Resolver {
             }
             // A new generation may hold the same orders in doubt.
             generation = self.cache.generation();
-            match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan, late).await {
+            match self.ask(&mut lookup, &mut entry_builder, generation, initmemchan).await {
                 Ok(()) => {
                     backoff.reset();
                     tokio::time::sleep(POLL_INTERVAL).await;
@@ -96,7 +82,6 @@ impl Resolver {
         entry_builder: &mut EntryBuilder,
         generation: u64,
         initmemchan: &mpsc::Sender<Entries>,
-        late: &mpsc::Sender<FoundRow>,
     ) -> anyhow::Result<()> {
         let applied = self.cache.applied();
         let passed = self.in_doubt.passed(self.flow_state.position());
@@ -120,32 +105,21 @@ impl Resolver {
                 return Ok(());
             }
             let mut entries = Vec::with_capacity(rows.len());
-            for (key, doubt) in passed {
-                if doubt.after > found.position.seq {
+            for (key, after) in passed {
+                if *after > found.position.seq {
                     continue;
                 }
                 match rows.get(key) {
                     Some(row) => {
                         let entry = entry(entry_builder, key, row.as_deref());
-                        let mut is_passed_on = true;
-                        if let Some(entry) = &entry {
-                            self.cache.remove_unlike(generation, &entry.body);
-                            if let Some(number) = late_dead_letter(*doubt) {
-                                let (body, format) = (entry.body.clone(), found.format);
-                                is_passed_on = late.try_send(FoundRow { body, format, number }).is_ok();
-                            }
-                        }
+                        entry.iter().for_each(|entry| self.cache.remove_unlike(generation, &entry.body));
                         entries.extend(entry);
-                        if !is_passed_on {
-                            // There are many: it stays in doubt, and is looked up again.
-                            continue;
-                        }
                     }
                     // The message may not have reached this process's memory yet.
-                    None if doubt.after > applied => continue,
+                    None if *after > applied => continue,
                     None => self.cache.remove(generation, key),
                 }
-                self.in_doubt.resolve(key, *doubt);
+                self.in_doubt.resolve(key, *after);
             }
             self.metrics.filled.inc_by(entries.len() as u64);
             if !entries.is_empty() {
@@ -173,12 +147,9 @@ impl Resolver {
                 });
             }
             let Some(DeadLetterWatch { start, .. }) = &mut watched else { continue };
-            let add = |stored, key: &str, sequence| {
+            let add = |key: &str, sequence| {
                 backoff.reset();
-                match stored {
-                    Stored::DeadLetter(number) => self.in_doubt.add_dead_letter(key, sequence, number),
-                    Stored::Note => self.in_doubt.add(key, sequence),
-                }
+                self.in_doubt.add(key, sequence);
             };
             let other_memory = async {
                 drop(runs.wait_for(|next| next.is_some_and(|next| next.generation != run.generation)).await);
@@ -192,12 +163,6 @@ impl Resolver {
             }
         }
     }
-}
-
-/// The number of the dead letter of an order that has a row, if this process may remove it: of a message that it refuses,
-/// it can't tell whether the row is its document.
-fn late_dead_letter(doubt: Doubt) -> Option<u64> {
-    doubt.dead_letter.filter(|_| !doubt.is_refused_here)
 }
 
 /// How far the dead letters were watched, for one generation of memory.

@@ -51,7 +51,7 @@ impl Decode {
             }
             for letter in &refused {
                 // The writer may have another model, and have accepted the message.
-                self.in_doubt.add_refused(letter.message.key.as_str(), letter.message.position.sequence);
+                self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
             // If the writer has another model, its result is in the table once the position has passed them.
             for message in messages.iter().filter(|message| !run.is_own_form(message.position.sequence)) {

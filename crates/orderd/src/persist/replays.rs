@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::batch::{RowIndex, row_indexes};
@@ -15,6 +16,9 @@ use crate::flow_state::Watermark;
 use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::SkipReason;
 use crate::postgres::{self, describe};
+
+/// Maximum number of dead letters that are removed at once.
+const REMOVALS_IN_FLIGHT: usize = 64;
 
 /// Why a replay is skipped, in one word and in words.
 const KEY_TAKEN: SkipReason = (
@@ -51,9 +55,8 @@ impl RunningWriter {
         let keys: Vec<&str> = left.iter().map(|letter| letter.key.as_str()).collect();
         let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
         let rows = self.with_short_timeout(rows).await?.map_err(|error| describe(&error))?;
-        for letter in left.iter().filter(|letter| rows.contains(&letter.key)) {
-            let removed = self.deps.dead_letters.withdraw(&letter.key, letter.number).await;
-            removed.map_err(|error| format!("{error:#}"))?;
+        for key in rows {
+            self.deps.dead_letters.withdraw(&key).await;
         }
         Ok(())
     }
@@ -149,18 +152,34 @@ impl RunningWriter {
     }
 
     /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have
-    /// taken the lease meanwhile. Those of replays are gone before their receipts are sent. The others may be thousands,
-    /// for which the lease does not wait, and a row of their key may have been there with another document: they are
-    /// looked up like dead letters that come late.
+    /// taken the lease meanwhile. Those of replays are gone before their receipts are sent; the others may be thousands,
+    /// for which the lease does not wait.
     pub(super) async fn remove_dead_letters<'m>(&mut self, messages: impl Iterator<Item = &'m Message>) {
+        let mut refused_before = Vec::new();
         for message in messages {
             let key = message.key.as_str();
             if message.replayed {
                 self.deps.dead_letters.take_in(key, message.position.sequence).await;
-            } else if let Some(number) = self.refused_before.waiting.remove(key) {
-                self.deps.in_doubt.add_dead_letter(key, message.position.sequence, number);
+            } else if self.refused_before.waiting.remove(key) {
+                refused_before.push(key.to_owned());
             }
         }
+        if refused_before.is_empty() {
+            return;
+        }
+        let count = refused_before.len();
+        tracing::info!(
+            count,
+            "messages that were refused before are accepted: their dead letters are removed"
+        );
+        let store = self.deps.dead_letters.clone();
+        tokio::spawn(async move {
+            let withdraw = |key: String| {
+                let store = store.clone();
+                async move { store.withdraw(&key).await }
+            };
+            stream::iter(refused_before).for_each_concurrent(REMOVALS_IN_FLIGHT, withdraw).await;
+        });
     }
 }
 

@@ -145,7 +145,7 @@ pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -
         stop: stop.clone(),
     };
     let decode = Decode {
-        parser: parser.clone(),
+        parser,
         cache: cache.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
@@ -176,7 +176,6 @@ pub(crate) fn start(context: &Context, parser: Parser, depths: &ChannelDepths) -
     };
     let resolver = Resolver {
         settings: settings.clone(),
-        parser,
         dead_letters: dead_letters.clone(),
         flow_state: flow_state.clone(),
         in_doubt: in_doubt.clone(),
