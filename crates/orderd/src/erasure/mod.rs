@@ -179,10 +179,9 @@ impl ConnectedEraser {
         noted.with_context(|| format!("can't store in NATS that {} is erased", shown(key)))?;
         let rows = self.rows.erase(key).await;
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
-        if traces.has_dead_letter {
-            let deleted = self.dead_letters.delete(key).await;
-            deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
-        }
+        // Also where none is listed: a process that was killed may have left its second part.
+        let deleted = self.dead_letters.delete(key).await;
+        deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
         let messages = self.erase_messages(key, &traces.messages).await?;
         Ok(TraceCounts { rows, messages, dead_letters: traces.has_dead_letter.into() })
     }
