@@ -190,6 +190,11 @@ impl DeadLetterStore {
             if self.last(&subjects, &subjects.dropped(refused.key)).await?.is_some() {
                 return Ok(false);
             }
+            let is_replay = Key::sequence_of(refused.key) != Some(refused.sequence);
+            if is_replay && self.last(&subjects, &subjects.dead_letter(refused.key)).await?.is_some() {
+                // Otherwise the second part of a correction would be stored beside a document of one part.
+                return Ok(false);
+            }
             if let Some(second) = second {
                 // Before the first part, so that readers of the first part find the second.
                 self.put(subjects.second_part(refused.key), once(), second).await?;
