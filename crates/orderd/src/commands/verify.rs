@@ -349,7 +349,7 @@ impl VerifyReport {
             ("in the table and not in memory", &self.not_in_memory),
             ("in memory and not in the table", &self.not_in_table),
             ("erased, and still in stream, table or memory", &self.not_erased),
-            ("in the table, and dead letters too (drop these)", &self.both),
+            ("in the table, and dead letters too (replay these)", &self.both),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! What became of messages that were refused before, for a process that becomes the writer and reads them again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use async_nats::jetstream::Message;
@@ -15,9 +15,8 @@ use crate::nats::stream_scan::Scan;
 /// What is known of messages that were refused before.
 #[derive(Default)]
 pub(crate) struct RefusedBefore {
-    /// The keys of waiting dead letters.
-    pub(crate) waiting: HashSet<String>,
-    /// What became of the others: the sequence of the message that became the order of that key; `None`: it was dropped.
+    /// What became of their dead letters, by key: the sequence of the message that became the order; `None`: it was
+    /// dropped.
     pub(crate) decided: HashMap<String, Option<u64>>,
     /// The keys of replays that were noted as accepted and that the position has passed. If the process was killed after
     /// their commit, their dead letters are still there.
@@ -42,15 +41,13 @@ impl RefusedBefore {
         let deliver_policy = after.time.map_or(Ok(DeliverPolicy::All), watch::since)?;
         let wanted = pull::Config {
             deliver_policy,
-            filter_subjects: subjects.all_with_keys(),
+            filter_subjects: subjects.all_decided().into(),
             headers_only: true,
             ..Default::default()
         };
         let is_behind = |key: &&str| Key::sequence_of(key) > Some(after.seq);
         let add = |_, message: &Message| {
-            if let Some(key) = subjects.key(&message.subject).filter(is_behind) {
-                self.waiting.insert(key.to_owned());
-            } else if let Some(key) = subjects.decided_key(&message.subject) {
+            if let Some(key) = subjects.decided_key(&message.subject) {
                 let by = taken_in_by(message.headers.as_ref());
                 let is_dropped = message.subject.as_str() == subjects.dropped(key);
                 if !is_behind(&key) {

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::batch::{RowIndex, row_indexes};
@@ -17,9 +16,6 @@ use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::SkipReason;
 use crate::postgres::{self, describe};
 
-/// Maximum number of dead letters that are removed at once.
-const REMOVALS_IN_FLIGHT: usize = 64;
-
 /// Why a replay is skipped, in one word and in words.
 const KEY_TAKEN: SkipReason = (
     "key_taken",
@@ -28,15 +24,15 @@ const KEY_TAKEN: SkipReason = (
 );
 
 impl RunningWriter {
-    /// Looks for dead letters of messages that this term reads again. Does not wait for long, because the lease ends.
+    /// Looks for what became of dead letters whose messages this term reads again. Does not wait for long, because the
+    /// lease ends.
     pub(super) async fn find_refused_before(&mut self, after: Watermark) {
         self.refused_before = RefusedBefore::default();
         let adding = self.refused_before.add_behind(&self.deps.dead_letters, after);
         if let Err(error) = timeout(LIST_TIMEOUT, adding).await.map_err(anyhow::Error::from).flatten() {
             tracing::warn!(
                 error = format!("{error:#}"),
-                "can't list all dead letters: some may stay although their messages are accepted now; orderd verify \
-                 names them"
+                "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
             );
         }
         if let Err(error) = self.finish_replays().await {
@@ -151,35 +147,15 @@ impl RunningWriter {
         Ok(())
     }
 
-    /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have
-    /// taken the lease meanwhile. Those of replays are gone before their receipts are sent; the others may be thousands,
-    /// for which the lease does not wait.
-    pub(super) async fn remove_dead_letters<'m>(&mut self, messages: impl Iterator<Item = &'m Message>) {
-        let mut refused_before = Vec::new();
-        for message in messages {
-            let key = message.key.as_str();
-            if message.replayed {
-                self.deps.dead_letters.take_in(key, message.position.sequence).await;
-            } else if self.refused_before.waiting.remove(key) {
-                refused_before.push(key.to_owned());
-            }
+    /// Removes the dead letters of replays that are rows now. Only once they are: a process that refuses them may have
+    /// taken the lease meanwhile. They are gone before the receipts are sent.
+    ///
+    /// The dead letter of a message that was refused before, and is accepted when it is read again, stays: if the table
+    /// goes back, a process that refuses it may rely on it. `orderd verify` names it, and a replay removes it.
+    pub(super) async fn remove_dead_letters(&self, messages: impl Iterator<Item = &Message>) {
+        for message in messages.filter(|message| message.replayed) {
+            self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
         }
-        if refused_before.is_empty() {
-            return;
-        }
-        let count = refused_before.len();
-        tracing::info!(
-            count,
-            "messages that were refused before are accepted: their dead letters are removed"
-        );
-        let store = self.deps.dead_letters.clone();
-        tokio::spawn(async move {
-            let withdraw = |key: String| {
-                let store = store.clone();
-                async move { store.withdraw(&key).await }
-            };
-            stream::iter(refused_before).for_each_concurrent(REMOVALS_IN_FLIGHT, withdraw).await;
-        });
     }
 }
 

@@ -144,35 +144,45 @@ async fn a_replay_whose_key_the_table_has_is_refused_and_its_dead_letter_stays()
     stack.verify(&service, &[]).await;
 }
 
-/// By a process with another model or other rules, whose message is read again: the table went back, or the process
-/// ended before the position had passed the message.
+/// Nothing removes the dead letter by itself: if the table went back, a process that refuses its message would rely on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_was_refused_before_and_is_accepted_now_leaves_no_dead_letter() {
+async fn a_message_that_is_accepted_when_it_is_read_again_keeps_its_dead_letter_until_a_replay() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&[r#"{"track_number":"A"}"#, "{"]).await;
     let letters = wait_for_dead(&stack, 2).await;
+    let key = key_of(&letters[0]);
     stack.wait_settled(2).await;
     assert_eq!(service.stop(), Some(0));
     stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
-    let lock = stack.sql().await;
-    // Reads continue, and writes wait.
-    lock.batch_execute("BEGIN; LOCK TABLE orders2 IN SHARE MODE").await.unwrap();
     let service = stack.serve(&[("REQUIRE", "none")]).await;
-    service.wait_len(1).await;
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    eventually("its row is written", async || {
-        (stack.postgres.psql(waits).unwrap().trim() == "1").then_some(())
-    })
-    .await;
-    assert_eq!(
-        listed(&stack, &[]).await,
-        letters,
-        "another process may refuse it again until the row is there"
-    );
-    lock.batch_execute("COMMIT").await.unwrap();
+    eventually("its row is written", async || (stack.rows() == 1).then_some(())).await;
     stack.wait_settled(2).await;
+    let verify = ["verify", "--json", "--require", "none", "--http-addr", &service.addr.to_string()];
+    let verified = stack.run(&verify, "").await;
+    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(report["both"]["ids"], serde_json::json!([key]), "{report}");
+    assert_eq!(listed(&stack, &[]).await, letters);
+    assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
+    assert_eq!(stack.rows(), 1);
     stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// A killed process may have stored only the second part of a large one, whose message is an order now.
+#[tokio::test(flavor = "multi_thread")]
+async fn erasing_also_removes_a_second_part_whose_first_part_is_not_there() {
+    let (stack, _service) = Stack::started().await;
+    stack.publish(&[order("a")]).await;
+    stack.wait_settled(1).await;
+    let exported = stack.run(&["export"], "").await;
+    let row: Value = serde_json::from_slice(&exported.stdout).unwrap();
+    let key = row["id"].as_str().unwrap();
+    let context = stack.jetstream().await;
+    let subject = format!("dead.ORDERS.TESTING.{key}.rest");
+    context.publish(subject.clone(), "rest".into()).await.unwrap().await.unwrap();
+    assert!(stack.run(&["erase", key, "--yes"], "").await.status.success());
+    let dead = context.get_stream(DEAD).await.unwrap();
+    assert!(dead.get_last_raw_message_by_subject(&subject).await.is_err());
 }
 
 /// The notes decide, also where the model accepts now what it refused then: the correction stays, and what was dropped.
@@ -226,6 +236,7 @@ async fn a_replay_is_not_said_to_be_stored_where_its_message_is_accepted_before_
     assert_eq!(receipt, serde_json::json!({ "refused": "key_taken", "key": key }));
     let found = service.get(&format!("/order/{key}")).await.json();
     assert_eq!((&found["order_uid"], &found["track_number"]), (&"".into(), &"A".into()));
+    assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
     assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
     stack.verify(&service, &["--require", "none"]).await;
 }
