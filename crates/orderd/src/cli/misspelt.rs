@@ -88,10 +88,10 @@ mod tests {
             ("PG_HOTS", "PG_HOST"),
             ("pg_host", "PG_HOST"),
             ("PG_DB", "PG_DBNAME"),
-            ("HTTP_TOKEN_FIEL", "HTTP_TOKEN_FILE"),
+            ("HTTP_TOKENS_FILE", "HTTP_TOKEN_FILE"),
             ("NATS_CRED", "NATS_CREDS"),
-            ("HTTP_ANONYMOS", "HTTP_ANONYMOUS"),
-            ("DATABSE_URL", "DATABASE_URL"),
+            ("HTTP_ANONYM", "HTTP_ANONYMOUS"),
+            ("DATABASE_URI", "DATABASE_URL"),
             ("model", "MODEL"),
         ] {
             assert_eq!(found(&[variable]), [(variable.to_owned(), setting.to_owned())]);

@@ -573,9 +573,9 @@ async fn a_misspelt_variable_is_named() {
     let stack = Stack::new();
     let found = check(&stack, &[("NATS_HOTS", "nats")]).await;
     found.is_only("a letter exchanged", "nats", "warning", &["NATS_HOTS", "NATS_HOST"]);
-    let service = stack.serve(&[("PG_TABEL", "public.parcels")]).await;
+    let service = stack.serve(&[("PG_TABLES", "public.parcels")]).await;
     let log = service.process.log();
-    assert!(log.contains("the variable PG_TABEL has no effect"), "{log}");
+    assert!(log.contains("the variable PG_TABLES has no effect"), "{log}");
     let mut export = tokio::process::Command::new(&stack.program);
     export.arg("export").envs(stack.env()).env("HTTP_TOKN", "t").kill_on_drop(true);
     let exported = in_time("the export ends", export.output()).await.unwrap();
