@@ -49,13 +49,19 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, Query(wanted): Query<Read
 /// How long a process waits for the whole table where another one serves: that one may be stopping.
 const LONGEST_WAIT_FOR_FILL: time::Duration = time::Duration::seconds(30);
 
+/// How long a process that has just started waits until it knows whether another one is the writer.
+const LONGEST_WAIT_FOR_POSITION: time::Duration = time::Duration::seconds(2);
+
 /// Whether a process without the whole table in memory gets requests: it can read single orders from PostgreSQL, but not
 /// list them. While another process is the writer, that one answers all requests better.
 fn stands_in(app: &App) -> bool {
-    let is_of_another = |table: &TablePosition| table.writer.is_some() && !table.is_self;
-    let has_other = app.flow_state.table.borrow().as_ref().is_some_and(is_of_another);
-    let waits = OffsetDateTime::now_utc() - app.health.state(Part::Fill).since < LONGEST_WAIT_FOR_FILL;
-    app.health.is_up(Part::Postgres) && !(has_other && waits)
+    let longest_wait = match &*app.flow_state.table.borrow() {
+        None => LONGEST_WAIT_FOR_POSITION,
+        Some(TablePosition { writer: Some(_), is_self: false, .. }) => LONGEST_WAIT_FOR_FILL,
+        Some(_) => time::Duration::ZERO,
+    };
+    let waited = OffsetDateTime::now_utc() - app.health.state(Part::Fill).since;
+    app.health.is_up(Part::Postgres) && waited >= longest_wait
 }
 
 fn is_ready(app: &App) -> bool {
