@@ -115,14 +115,17 @@ impl FillProgress {
     }
 
     /// In words: how many rows are not of the model.
-    pub(crate) fn misfit_in_words(&self, table: &Table) -> String {
+    pub(crate) fn unfit_rows_in_words(&self, table: &Table) -> String {
         let [rows, undecodable, foreign] =
             [&self.rows, &self.undecodable, &self.foreign].map(|count| count.load(Ordering::Relaxed));
         let lacking =
             if foreign > 0 { format!(", and {foreign} have no member of the model") } else { String::new() };
-        format!(
-            "{undecodable} of {rows} rows of {table} can't be decoded{lacking}: the model does not fit the table"
-        )
+        format!("{undecodable} of {rows} rows of {table} can't be decoded{lacking}")
+    }
+
+    /// In words: that the model does not fit the table, and why.
+    pub(crate) fn misfit_in_words(&self, table: &Table) -> String {
+        format!("{}: the model does not fit the table", self.unfit_rows_in_words(table))
     }
 
     /// Whether most of the table consists of documents of another model.

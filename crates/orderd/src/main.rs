@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use orderd::cli::{self, Command, CommandLineError, LogFormat, MisspeltVariable, ServeArgs};
+use orderd::cli::{self, Command, CommandLineError, LogFormat, ServeArgs};
 use orderd::config::{ConfigError, Settings};
 use orderd::logging::{self, audit};
 use orderd::{commands, shutdown};
@@ -69,11 +69,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     log(&args)?;
-    for MisspeltVariable { variable, setting } in cli::misspelt() {
-        tracing::warn!(
-            "the variable {variable} has no effect: no setting has that name; is {setting} meant?"
-        );
-    }
+    cli::misspelt().iter().for_each(|variable| tracing::warn!("{variable}"));
     allow_open_files();
     take_small_pages();
     let shutdown = shutdown::signals()?;

@@ -1,7 +1,7 @@
 //! Variables whose names are almost those of settings.
 
 use std::collections::BTreeSet;
-use std::env;
+use std::{env, fmt};
 
 use clap::{Command, CommandFactory};
 
@@ -15,6 +15,18 @@ pub struct MisspeltVariable {
     pub variable: String,
     /// The setting whose name is almost the same.
     pub setting: String,
+}
+
+impl MisspeltVariable {
+    pub(crate) fn problem(&self) -> String {
+        format!("the variable {} has no effect: no setting has that name", self.variable)
+    }
+}
+
+impl fmt::Display for MisspeltVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; is {} meant?", self.problem(), self.setting)
+    }
 }
 
 /// The variables that are set and look like misspelt names of settings, sorted.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{check_nats, check_rows, http_client};
-use crate::cli::{self, CheckArgs, MisspeltVariable, ServeArgs};
+use crate::cli::{self, CheckArgs, ServeArgs};
 use crate::config::{Http, Settings};
 use crate::finding::{Finding, ServerReport, Severity};
 use crate::logging;
@@ -16,7 +16,8 @@ use crate::postgres;
 /// A certificate that expires within this number of seconds is a warning.
 const EXPIRY_WARNING_SECONDS: i64 = 14 * 86400;
 
-/// Time limit for some rows of the table.
+/// Time limit for comparing the model with rows: longer than [`check_rows::READ_LIMIT`], so that a locked table is told
+/// from a large one.
 const ROWS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Prints the state of the service, or findings about the settings. Exit code 0: no problem; 1: a problem, or no
@@ -62,16 +63,15 @@ async fn settings(args: &ServeArgs, json: bool) -> anyhow::Result<ExitCode> {
         };
         part.findings.push(finding);
     }
-    for MisspeltVariable { variable, setting } in cli::misspelt() {
+    for misspelt in cli::misspelt() {
+        let setting = &misspelt.setting;
         let part = match setting.as_str() {
             _ if setting.starts_with("NATS") => &mut nats,
             _ if setting.starts_with("HTTP") => &mut http,
             _ => &mut postgres,
         };
-        part.findings.push(Finding::warning(
-            format!("the variable {variable} has no effect: no setting has that name"),
-            format!("rename it to {setting}, or remove it"),
-        ));
+        let fix = format!("rename it to {setting}, or remove it");
+        part.findings.push(Finding::warning(misspelt.problem(), fix));
     }
     let parts = [&nats, &postgres, &http];
     let usable = !parts.iter().any(|part| part.findings.iter().any(is_in_the_way));

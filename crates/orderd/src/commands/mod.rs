@@ -20,7 +20,7 @@ mod confirm;
 mod progress;
 mod check_rows;
 
-use crate::cli::{self, MisspeltVariable};
+use crate::cli;
 
 /// Writes to stdout, whose reader may close the pipe.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
@@ -34,11 +34,7 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 
 /// Writes a line to stderr for each variable that looks like a misspelt setting.
 pub fn complain_of_misspelt_variables() {
-    for MisspeltVariable { variable, setting } in cli::misspelt() {
-        complain(&format!(
-            "orderd: the variable {variable} has no effect: no setting has that name; is {setting} meant?"
-        ));
-    }
+    cli::misspelt().iter().for_each(|variable| complain(&format!("orderd: {variable}")));
 }
 
 /// Writes a line to stderr.

@@ -566,6 +566,12 @@ async fn a_model_that_does_not_fit_the_rows_is_found() {
     }
     assert_eq!(found.json["usable"], false);
     assert_eq!(check(&stack, &[]).await.of("postgres"), "[]");
+    // Most rows decide, wherever they are in the table.
+    let damaged = "INSERT INTO orders2 SELECT 'x' || n, 'x'::bytea FROM generate_series(1, 2000) AS n";
+    stack.postgres.psql(damaged).unwrap();
+    let found = check(&stack, &[]).await;
+    assert!(found.of("postgres").contains("2000 of 2002 rows"), "{}", found.of("postgres"));
+    assert_eq!(found.json["usable"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
