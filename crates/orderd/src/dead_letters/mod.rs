@@ -6,6 +6,7 @@ pub(crate) mod dead_letter_format;
 pub(crate) mod legacy;
 pub(crate) mod dead_letter_stream;
 pub(crate) mod store;
+pub(crate) mod notes;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod refused_before;

@@ -7,7 +7,8 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use order::Key;
 
-use super::store::{DeadLetterStore, taken_in_by};
+use super::notes::taken_in_by;
+use super::store::DeadLetterStore;
 use super::watch;
 use crate::flow_state::Watermark;
 use crate::nats::stream_scan::Scan;

@@ -7,7 +7,8 @@ use order::Key;
 use tokio::sync::mpsc;
 
 use crate::dead_letters::dead_letter_format::key_of_dead_letter;
-use crate::dead_letters::store::{DeadLetterStore, Replay};
+use crate::dead_letters::notes::Replay;
+use crate::dead_letters::store::DeadLetterStore;
 use crate::metrics::Metrics;
 use crate::nats::intake_message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
