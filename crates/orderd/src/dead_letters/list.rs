@@ -1,6 +1,8 @@
 //! Lists the waiting dead letters. Messages are fetched one by one, without a consumer, so that listing leaves nothing
 //! behind on the server and counts against no limit.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use order::Key;
 
@@ -20,6 +22,17 @@ pub(crate) async fn keys(store: &DeadLetterStore) -> anyhow::Result<Vec<String>>
     let subjects = store.subjects().await?;
     let stored = info::subjects(&store.context, &subjects.stream, &subjects.all_dead_letters()).await?;
     Ok(stored.iter().filter_map(|subject| Some(subjects.key(subject)?.to_owned())).collect())
+}
+
+/// The keys of all dead letters, also of those that a killed process has left the second part of; unordered.
+pub(crate) async fn keys_of_parts(store: &DeadLetterStore) -> anyhow::Result<HashSet<String>> {
+    let subjects = store.subjects().await?;
+    let mut keys = HashSet::new();
+    for filter in [subjects.all_dead_letters(), subjects.all_second_parts()] {
+        let stored = info::subjects(&store.context, &subjects.stream, &filter).await?;
+        keys.extend(stored.iter().filter_map(|subject| subjects.key_of_part(subject)).map(str::to_owned));
+    }
+    Ok(keys)
 }
 
 /// The keys of dead letters that were dropped, as long as their messages are in the stream of orders.

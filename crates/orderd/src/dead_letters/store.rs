@@ -260,6 +260,20 @@ impl DeadLetterStore {
         Ok(found.map(|found| DeadLetter::new(found.sequence, key, found.headers)))
     }
 
+    /// Whether anything of a dead letter of that key is stored: a process that was killed may have left only the second
+    /// part.
+    ///
+    /// # Errors
+    /// The server can't be reached.
+    pub(crate) async fn has_any_part(&self, key: &str) -> anyhow::Result<bool> {
+        if !Key::is_from_stream(key) {
+            return Ok(false);
+        }
+        let subjects = self.subjects().await?;
+        Ok(self.last(&subjects, &subjects.dead_letter(key)).await?.is_some()
+            || self.last(&subjects, &subjects.second_part(key)).await?.is_some())
+    }
+
     /// The whole payload, joined if it has two parts; `None` if the dead letter was accepted or dropped meanwhile.
     ///
     /// # Errors

@@ -84,6 +84,11 @@ impl DeadLetterSubjects {
         format!("{}.{key}.{SECOND_PART}", self.prefix)
     }
 
+    /// The subjects of all second parts.
+    pub(crate) fn all_second_parts(&self) -> String {
+        format!("{}.*.{SECOND_PART}", self.prefix)
+    }
+
     /// The subject of the note of which message became its order.
     pub(crate) fn taken_in(&self, key: &str) -> String {
         format!("{}.{key}.{TAKEN_IN}", self.prefix)
@@ -102,6 +107,12 @@ impl DeadLetterSubjects {
     /// The subjects of all notes that a dead letter was dropped.
     pub(crate) fn all_dropped(&self) -> String {
         format!("{}.*.{DROPPED}", self.prefix)
+    }
+
+    /// The key of a dead letter of this installation, by the subject of either part; `None` for anything else.
+    pub(crate) fn key_of_part<'s>(&self, subject: &'s str) -> Option<&'s str> {
+        let first = subject.strip_suffix(SECOND_PART).and_then(|rest| rest.strip_suffix('.'));
+        self.key(first.unwrap_or(subject))
     }
 
     /// The key that such a note names.
@@ -154,6 +165,11 @@ mod tests {
         assert_eq!(ours.dead_letter(KEY), format!("dead.ORDERS.orders%2E%3E.{KEY}"));
         assert_eq!(ours.key(&ours.dead_letter(KEY)), Some(KEY));
         assert_eq!(ours.key(&ours.second_part(KEY)), None);
+        assert_eq!(ours.key_of_part(&ours.second_part(KEY)), Some(KEY));
+        assert_eq!(
+            (ours.key_of_part(&ours.dead_letter(KEY)), ours.key_of_part(&ours.taken_in(KEY))),
+            (Some(KEY), None)
+        );
         let erased = ours.erased("a.b ы").unwrap();
         assert_eq!(ours.erased_key(&erased).as_deref(), Some("a.b ы"));
         assert_eq!((ours.key(&erased), ours.erased_key(&ours.dead_letter(KEY))), (None, None));

@@ -165,10 +165,11 @@ impl ConnectedEraser {
         for key in keys {
             let has_row = self.rows.has(key).await;
             let has_row = has_row.with_context(|| format!("can't look for {} in the table", shown(key)))?;
-            let dead_letter = self.dead_letters.find(key).await;
-            let dead_letter = dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
+            let has_dead_letter = self.dead_letters.has_any_part(key).await;
+            let has_dead_letter =
+                has_dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
             let messages = self.messages_of(key).await?;
-            all.push(OrderTraces { has_row, messages, has_dead_letter: dead_letter.is_some() });
+            all.push(OrderTraces { has_row, messages, has_dead_letter });
         }
         Ok(all)
     }
@@ -179,7 +180,6 @@ impl ConnectedEraser {
         noted.with_context(|| format!("can't store in NATS that {} is erased", shown(key)))?;
         let rows = self.rows.erase(key).await;
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
-        // Also where none is listed: a process that was killed may have left its second part.
         let deleted = self.dead_letters.delete(key).await;
         deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
         let messages = self.erase_messages(key, &traces.messages).await?;
@@ -248,7 +248,7 @@ impl ConnectedEraser {
     /// After a start, erases what NATS still holds of these orders: the dead letters of all, the replays of the recent
     /// ones only.
     async fn finish(&mut self, keys: &HashSet<&str>, recent: &[String]) -> anyhow::Result<()> {
-        for key in list::keys(&self.dead_letters).await? {
+        for key in list::keys_of_parts(&self.dead_letters).await? {
             if keys.contains(key.as_str()) {
                 self.dead_letters.delete(&key).await?;
             }

@@ -168,21 +168,38 @@ async fn a_message_that_is_accepted_when_it_is_read_again_keeps_its_dead_letter_
     stack.verify(&service, &["--require", "none"]).await;
 }
 
-/// A killed process may have stored only the second part of a large one, whose message is an order now.
+/// A killed process may have left only the second part of a large one. Its message may be an order now, or have left the
+/// stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn erasing_also_removes_a_second_part_whose_first_part_is_not_there() {
-    let (stack, _service) = Stack::started().await;
-    stack.publish(&[order("a")]).await;
-    stack.wait_settled(1).await;
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[order("a"), order("b"), order("c")]).await;
+    stack.wait_settled(3).await;
     let exported = stack.run(&["export"], "").await;
-    let row: Value = serde_json::from_slice(&exported.stdout).unwrap();
-    let key = row["id"].as_str().unwrap();
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    let rows = exported.lines().map(|row| serde_json::from_str(row).unwrap());
+    let keys: Vec<String> = rows.map(|row: Value| row["id"].as_str().unwrap().to_owned()).collect();
     let context = stack.jetstream().await;
-    let subject = format!("dead.ORDERS.TESTING.{key}.rest");
-    context.publish(subject.clone(), "rest".into()).await.unwrap().await.unwrap();
-    assert!(stack.run(&["erase", key, "--yes"], "").await.status.success());
+    let subject = |key: &String| format!("dead.ORDERS.TESTING.{key}.rest");
+    for key in &keys {
+        context.publish(subject(key), "rest".into()).await.unwrap().await.unwrap();
+    }
     let dead = context.get_stream(DEAD).await.unwrap();
-    assert!(dead.get_last_raw_message_by_subject(&subject).await.is_err());
+    let is_there = async |key: &String| dead.get_last_raw_message_by_subject(&subject(key)).await.is_ok();
+    assert!(stack.run(&["erase", &keys[0], "--yes"], "").await.status.success());
+    assert!(!is_there(&keys[0]).await);
+    context.get_stream("ORDERS").await.unwrap().purge().await.unwrap();
+    stack.postgres.psql(&format!("DELETE FROM orders2 WHERE id = '{}'", keys[1])).unwrap();
+    assert!(stack.run(&["erase", &keys[1], "--yes"], "").await.status.success());
+    assert!(!is_there(&keys[1]).await);
+    // Erased by another process, which was killed before it came to the dead letter.
+    assert_eq!(service.stop(), Some(0));
+    let erased =
+        format!("INSERT INTO orderd_erased SELECT table_name, '{}' FROM orderd_erased LIMIT 1", keys[2]);
+    stack.postgres.psql(&erased).unwrap();
+    let _service = stack.serve(&[]).await;
+    eventually("what a killed process has left goes", async || (!is_there(&keys[2]).await).then_some(()))
+        .await;
 }
 
 /// The notes decide, also where the model accepts now what it refused then: the correction stays, and what was dropped.
