@@ -7,6 +7,7 @@ pub(crate) mod legacy;
 pub(crate) mod dead_letter_stream;
 pub(crate) mod store;
 pub(crate) mod notes;
+pub(crate) mod removal;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod refused_before;

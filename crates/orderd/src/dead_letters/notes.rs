@@ -1,12 +1,13 @@
 //! Notes about dead letters, in their stream: which message becomes the order of one, and which were dropped. They decide
 //! when messages are read again, after a restore for instance.
 
+use anyhow::Context as _;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use order::Key;
 
 use super::dead_letter_format::{header, once};
-use super::store::{DeadLetterStore, LOOKUP_TIMEOUT, is_refused};
+use super::store::{DeadLetterStore, LOOKUP_TIMEOUT, in_time};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
 use crate::nats::info;
@@ -25,6 +26,17 @@ pub(crate) enum Replay {
     Dropped,
     /// There never was such a dead letter.
     Foreign,
+}
+
+/// The note of which message becomes the order of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakenInNote {
+    /// This process stored it, at this sequence of the stream of dead letters.
+    Own(u64),
+    /// A later message is noted.
+    OfLater,
+    /// The stream has no room for it.
+    Missing,
 }
 
 impl DeadLetterStore {
@@ -90,45 +102,47 @@ impl DeadLetterStore {
         }
     }
 
-    async fn taken_in_by(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<Option<u64>> {
+    pub(super) async fn taken_in_by(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+    ) -> anyhow::Result<Option<u64>> {
         let note = self.last(subjects, &subjects.taken_in(key)).await?;
         Ok(note.and_then(|note| taken_in_by(Some(&note.headers))))
     }
 
-    /// Notes which message becomes the order of a dead letter, before it does: of several with that key, a table that
-    /// goes back takes the same one again. Waits as long as the server can't be reached.
-    pub(crate) async fn note_taken_in(&self, key: &str, sequence: u64) {
-        let mut backoff = Backoff::default();
-        while let Err(error) = self.put_taken_in(key, sequence).await {
-            if is_refused(&error) {
-                // A full stream has room for the note once the dead letter is deleted.
-                return;
-            }
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "can't store the note of an accepted replay; retrying"
-            );
-            backoff.wait().await;
-        }
-    }
-
-    pub(super) async fn put_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+    /// Notes that the message at `sequence` becomes the order of the dead letter, always in a new copy: a late
+    /// [`Self::withdraw`] must not reach the note of another process. A later message that is noted stays noted, because
+    /// it is read again after this one.
+    pub(super) async fn put_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<TakenInNote> {
         let subjects = self.subjects().await?;
+        let subject = subjects.taken_in(key);
         let mut headers = once();
         headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
-        self.put(subjects.taken_in(key), headers, Bytes::new()).await
+        if let Some(stored) = in_time(self.put(subject.clone(), headers.clone(), Bytes::new())).await? {
+            return Ok(TakenInNote::Own(stored));
+        }
+        let changed = || format!("another process has changed the note of {key} meanwhile");
+        let note = self.stored_last(&subjects, &subject).await?.with_context(changed)?;
+        if taken_in_by(Some(&note.headers)) > Some(sequence) {
+            return Ok(TakenInNote::OfLater);
+        }
+        let stored = self.put_over(note.sequence, subject, headers, Bytes::new()).await?;
+        let stored = stored.with_context(changed)?;
+        self.delete_message(&subjects, note.sequence).await?;
+        Ok(TakenInNote::Own(stored))
     }
 
-    /// The message at `sequence` did not become the order of the dead letter: it was refused again.
+    /// Notes that the order of that key does not come from a replay, unless another message is noted.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
-    pub(crate) async fn withdraw_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<()> {
+    pub(crate) async fn note_own_row(&self, key: &str) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
-        if self.taken_in_by(&subjects, key).await? == Some(sequence) {
-            self.delete_within(LOOKUP_TIMEOUT, &[subjects.taken_in(key)]).await?;
-        }
-        Ok(())
+        let Some(sequence) = Key::sequence_of(key) else { return Ok(()) };
+        let mut headers = once();
+        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
+        in_time(self.put(subjects.taken_in(key), headers, Bytes::new())).await.map(drop)
     }
 
     /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and
@@ -146,10 +160,12 @@ impl DeadLetterStore {
                 if !has_left(Key::sequence_of(key)) {
                     continue;
                 }
-                if subject == subjects.taken_in(key) && !has_left(self.taken_in_by(&subjects, key).await?) {
+                let Some(note) = self.stored_last(&subjects, &subject).await? else { continue };
+                if subject == subjects.taken_in(key) && !has_left(taken_in_by(Some(&note.headers))) {
                     continue;
                 }
-                self.delete_within(LOOKUP_TIMEOUT, &[subject]).await?;
+                // This copy only: the note may be about another message by now.
+                self.delete_message(&subjects, note.sequence).await?;
                 left -= 1;
                 if left == 0 {
                     return Ok(());

@@ -19,9 +19,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, once};
+use super::removal::StoredCopy;
 use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
-use crate::backoff::Backoff;
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::orders_stream;
@@ -35,8 +35,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for the stream's information: a cluster that has no leader yet never answers.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time limit for a dead letter that the intake stores: the position waits for it, and a stream whose leader has just
-/// ended does not answer what it was sent.
+/// Time limit for each request that stores a dead letter or deletes one: the position waits for it, and a stream whose
+/// leader has just ended does not answer what it was sent.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stores and finds dead letters.
@@ -168,25 +168,8 @@ impl DeadLetterStore {
     pub(crate) async fn publish(&self, refused: &NewDeadLetter<'_>) -> anyhow::Result<bool> {
         let KnownStream { subjects, max_message } = self.known().await?;
         let limit = self.client.max_payload();
-        let DeadLetterParts { headers, first, second } =
-            refused.parts(max_message.map_or(limit, |max| max.min(limit)));
-        let storing = async {
-            if self.last(&subjects, &subjects.dropped(refused.key)).await?.is_some() {
-                return Ok(false);
-            }
-            let is_replay = Key::sequence_of(refused.key) != Some(refused.sequence);
-            if is_replay && self.last(&subjects, &subjects.dead_letter(refused.key)).await?.is_some() {
-                // Otherwise the second part of a correction would be stored beside a document of one part.
-                return Ok(false);
-            }
-            if let Some(second) = second {
-                // Before the first part, so that readers of the first part find the second.
-                self.put(subjects.second_part(refused.key), once(), second).await?;
-            }
-            self.put(subjects.dead_letter(refused.key), headers, first).await
-        };
-        let stored = tokio::time::timeout(STORE_TIMEOUT, storing).await;
-        match stored.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        let parts = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
+        match self.store_or_renew(&subjects, refused, parts).await {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
                 // If this fails, the next attempt opens it.
@@ -198,18 +181,139 @@ impl DeadLetterStore {
         }
     }
 
-    /// Whether it was stored; else, with the header of [`once`], the subject had a message already.
+    /// Stores it if its key has none; returns whether it did.
+    ///
+    /// Where a message is noted as the order of that key, the dead letter that is there is stored once more: the process
+    /// that made the note may still be about to remove that copy, though the table has gone back since. It makes the note
+    /// before it commits the row, so whoever becomes the writer later finds it.
+    async fn store_or_renew(
+        &self,
+        subjects: &DeadLetterSubjects,
+        refused: &NewDeadLetter<'_>,
+        DeadLetterParts { headers, first, second }: DeadLetterParts,
+    ) -> anyhow::Result<bool> {
+        let key = refused.key;
+        let subject = subjects.dead_letter(key);
+        if self.stored_last(subjects, &subjects.dropped(key)).await?.is_some() {
+            return Ok(false);
+        }
+        let store_first = || in_time(self.put(subject.clone(), headers.clone(), first.clone()));
+        let is_replay = Key::sequence_of(key) != Some(refused.sequence);
+        // Most messages are refused for the first time.
+        if !is_replay && second.is_none() && store_first().await?.is_some() {
+            return Ok(true);
+        }
+        loop {
+            let Some(found) = self.stored_last(subjects, &subject).await? else {
+                if let Some(second) = &second {
+                    // Before the first part, so that readers of the first part find the second.
+                    self.put_second_part(subjects.second_part(key), second).await?;
+                }
+                if store_first().await?.is_some() {
+                    return Ok(true);
+                }
+                continue;
+            };
+            let is_noted = in_time(self.taken_in_by(subjects, key)).await?.is_some();
+            if !is_noted || self.renew(subjects, key, found).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Stores a dead letter once more, and removes this copy. Returns `false` if it was changed meanwhile.
+    async fn renew(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+        found: StreamMessage,
+    ) -> anyhow::Result<bool> {
+        let copy = StoredCopy::of(&found);
+        let letter = DeadLetter::new(found.sequence, key, found.headers.clone());
+        let [first_subject, second_subject] = [subjects.dead_letter(key), subjects.second_part(key)];
+        let second = match letter.has_two_parts() {
+            true => self.stored_last(subjects, &second_subject).await?,
+            false => None,
+        };
+        let renewed = async {
+            if let Some(second) = second.clone()
+                && self
+                    .put_over(second.sequence, second_subject.clone(), once(), second.payload)
+                    .await?
+                    .is_none()
+            {
+                return Ok(None);
+            }
+            let StreamMessage { sequence, headers, payload, .. } = found.clone();
+            self.put_over(sequence, first_subject.clone(), headers, payload).await
+        };
+        match renewed.await {
+            Ok(stored) => {
+                if stored.is_some() {
+                    for copy in second.iter().chain([&found]) {
+                        self.delete_message(subjects, copy.sequence).await?;
+                    }
+                }
+                Ok(stored.is_some())
+            }
+            // A full stream, and one that keeps one message for each subject, has room only once the copy is gone.
+            Err(error) if is_refused(&error) => {
+                self.remove_copies(subjects, key, copy).await?;
+                if let Some(second) = second {
+                    in_time(self.put(second_subject, once(), second.payload)).await?;
+                }
+                Ok(self.put_over(0, first_subject, found.headers, found.payload).await?.is_some())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the second part, in place of what a removal may have left there.
+    async fn put_second_part(&self, subject: String, second: &Bytes) -> anyhow::Result<()> {
+        if in_time(self.put(subject.clone(), once(), second.clone())).await?.is_some() {
+            return Ok(());
+        }
+        let subjects = self.subjects().await?;
+        if let Some(left) = self.stored_last(&subjects, &subject).await? {
+            self.put_over(left.sequence, subject, once(), second.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores it if the last message with that subject has this sequence, 0 if there is none. Returns as [`Self::put`].
+    pub(super) async fn put_over(
+        &self,
+        sequence: u64,
+        subject: String,
+        mut headers: HeaderMap,
+        payload: Bytes,
+    ) -> anyhow::Result<Option<u64>> {
+        let name = async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+        headers.insert(name, sequence.to_string().as_str());
+        in_time(self.put(subject, headers, payload)).await
+    }
+
+    /// The last message with that subject, within the time limit for storing.
+    pub(super) async fn stored_last(
+        &self,
+        subjects: &DeadLetterSubjects,
+        subject: &str,
+    ) -> anyhow::Result<Option<StreamMessage>> {
+        in_time(self.last(subjects, subject)).await
+    }
+
+    /// Stores a message, and returns its sequence; `None`: the last one with that subject is not the expected one.
     pub(super) async fn put(
         &self,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<u64>> {
         use jetstream::context::PublishErrorKind as Kind;
         let ack = self.context.publish_with_headers(subject, headers, payload).await?;
         match tokio::time::timeout(PUBLISH_TIMEOUT, ack.into_future()).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == Kind::WrongLastSequence => Ok(false),
+            Ok(stored) => Ok(Some(stored.sequence)),
+            Err(error) if error.kind() == Kind::WrongLastSequence => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -300,59 +404,18 @@ impl DeadLetterStore {
         found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// The order of a dead letter is in the table, by the message at `sequence`: the dead letter goes. Waits as long as
-    /// the server can't be reached.
-    pub(crate) async fn take_in(&self, key: &str, sequence: u64) {
-        if self.remove(key).await
-            && let Err(error) = self.put_taken_in(key, sequence).await
-        {
-            let error = format!("{error:#}");
-            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
-        }
-    }
-
-    /// Removes the dead letter of a message that was read again and is a row now. It needs no note: if the table goes
-    /// back, the message itself is read again. Waits as long as the server can't be reached.
-    pub(crate) async fn withdraw(&self, key: &str) {
-        self.remove(key).await;
-    }
-
-    /// Returns whether it was removed: some streams deny that.
-    async fn remove(&self, key: &str) -> bool {
-        let mut backoff = Backoff::default();
-        while let Err(error) = self.remove_once(key).await {
-            let error = format!("{error:#}");
-            if self.denies_deletion().await {
-                tracing::error!(key, error, "can't remove the dead letter of an accepted document; it stays");
-                return false;
-            }
-            tracing::warn!(error, "can't remove a dead letter; retrying");
-            backoff.wait().await;
-        }
-        true
-    }
-
-    async fn remove_once(&self, key: &str) -> anyhow::Result<()> {
-        let subjects = self.subjects().await?;
-        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
-        self.delete_within(LOOKUP_TIMEOUT, &parts).await.map(drop)
-    }
-
-    async fn denies_deletion(&self) -> bool {
-        let Ok(subjects) = self.subjects().await else { return false };
-        let info = self.info(&subjects).await;
-        matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
-    }
-
     /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
     pub(crate) async fn discard(&self, key: &str) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
+        if self.taken_in_by(&subjects, key).await?.is_some() {
+            // The order of that key is in the table, and must become it again if the table goes back.
+            return self.delete_copies(&subjects, key).await.map(drop);
+        }
         let noted = self.put(subjects.dropped(key), once(), Bytes::new()).await;
-        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
-        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
+        self.delete_copies(&subjects, key).await?;
         match noted {
             // A stream that is full has room for the note now.
             Err(error) if is_refused(&error) => {
@@ -362,7 +425,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Deletes a dead letter, the first part first, because lists show only first parts. Returns whether it existed.
+    /// Deletes a dead letter and its notes. Returns whether it existed.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
@@ -371,30 +434,53 @@ impl DeadLetterStore {
             return Ok(false);
         }
         let subjects = self.subjects().await?;
-        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
-        let was_there = self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await?;
+        let was_there = self.delete_copies(&subjects, key).await?;
         self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &[subjects.taken_in(key), subjects.dropped(key)])
             .await?;
         Ok(was_there)
     }
 
+    /// Deletes a message of the stream of dead letters, within the time limit for storing.
+    pub(super) async fn delete_message(
+        &self,
+        subjects: &DeadLetterSubjects,
+        sequence: u64,
+    ) -> anyhow::Result<()> {
+        let denied =
+            || format!("the stream {} does not let a dead letter be deleted (deny_delete?)", subjects.stream);
+        let stream = self.stream(subjects).await?;
+        let deleted = in_time(async { Ok(stream.delete_message(sequence).await?) }).await;
+        if deleted.is_err()
+            && in_time(async { found(stream.get_raw_message(sequence).await) }).await?.is_none()
+        {
+            // Another process has deleted it.
+            return Ok(());
+        }
+        deleted.map(drop).with_context(denied)
+    }
+
+    /// Deletes both parts, the first one first, because lists show only first parts.
+    async fn delete_copies(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<bool> {
+        let parts = [subjects.dead_letter(key), subjects.second_part(key)];
+        self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await
+    }
+
     pub(super) async fn delete_within(&self, limit: Duration, targets: &[String]) -> anyhow::Result<bool> {
         let subjects = self.subjects().await?;
-        let stream = self.stream(&subjects).await?;
         let mut was_there = false;
         for subject in targets {
-            if let Some(found) = tokio::time::timeout(limit, self.last(&subjects, subject)).await?? {
-                stream.delete_message(found.sequence).await.with_context(|| {
-                    format!(
-                        "the stream {} does not let a dead letter be deleted (deny_delete?)",
-                        subjects.stream
-                    )
-                })?;
+            while let Some(found) = tokio::time::timeout(limit, self.last(&subjects, subject)).await?? {
+                self.delete_message(&subjects, found.sequence).await?;
                 was_there = true;
             }
         }
         Ok(was_there)
     }
+}
+
+/// A response within the time limit for storing.
+pub(super) async fn in_time<T>(asked: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(STORE_TIMEOUT, asked).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
 }
 
 /// Whether the server has answered that it does not store a message: the stream is full, for instance.

@@ -23,8 +23,10 @@ const FOREIGN_KEY: SkipReason = (
     "the header Orderd-Key names no stored dead letter, so the message is skipped: publish without that header",
 );
 const EMPTY: SkipReason = ("empty", "the message is empty, and is skipped");
-const TAKEN_IN: SkipReason =
-    ("key_taken", "another replay of this dead letter was accepted, so the document is not stored");
+const TAKEN_IN: SkipReason = (
+    "key_taken",
+    "the dead letter was accepted already, in another replay or as it was, so the document is not stored",
+);
 const DROPPED: SkipReason = ("dropped", "the dead letter of the header Orderd-Key was dropped");
 
 /// Runs until `natschan` closes.

@@ -11,10 +11,10 @@ use super::batch::{
     Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind,
 };
 use super::connection::{CommitFailure, CommittedBatch, not_answered};
-use super::dead_letter_writer::StoringDeadLetters;
 use super::encode::EncodedRows;
 use super::replays::distinct_keys;
 use super::writer::{LastPosition, RunningWriter, TermEnd};
+use crate::dead_letters::removal::AcceptedLetter;
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
@@ -31,9 +31,17 @@ impl RunningWriter {
     pub(super) async fn commit(&mut self, fence: &mut Fence, batch: Batch) -> Result<(), TermEnd> {
         let Batch { rows: batch, dead_letters, .. } = batch;
         let batch = &batch[..];
-        self.wait_until_stored(dead_letters).await?;
+        // The position must not pass a dead letter that is not stored.
+        let stored = async {
+            for letters in dead_letters {
+                letters.stored().await;
+            }
+        };
+        self.renewing(fence, self.committed_watermark(), stored).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
+        self.passes_dead_letters = batch.iter().any(|rows| !rows.orders.refused.is_empty());
         self.commit_rows(fence, batch).await?;
+        self.passes_dead_letters = false;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
             self.deps.receipts.skipped(skipped.headers.as_ref(), &skipped.key, skipped.refused).await;
         }
@@ -82,8 +90,8 @@ impl RunningWriter {
             } else {
                 match self.commit_part(fence, batch, &kept, watermark).await? {
                     Ok(()) => behind = end,
-                    Err(detail) if kept.len() == 1 => {
-                        self.refuse(fence, batch, kept[0], detail, watermark).await?;
+                    Err(refused) if kept.len() == 1 => {
+                        self.refuse(fence, batch, kept[0], refused, watermark).await?;
                         behind = end;
                     }
                     Err(_) => {
@@ -127,35 +135,27 @@ impl RunningWriter {
         }
     }
 
-    /// The position must not pass a dead letter that is not stored.
-    async fn wait_until_stored(&self, dead_letters: Vec<StoringDeadLetters>) -> Result<(), TermEnd> {
-        for letters in dead_letters {
-            tokio::select! {
-                () = letters.stored() => {}
-                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a part of a batch. The inner error: PostgreSQL refuses one of its rows.
+    /// Writes a part of a batch.
     async fn commit_part(
         &mut self,
         fence: &mut Fence,
         batch: &[EncodedRows],
         part: &[RowIndex],
         watermark: Watermark,
-    ) -> Result<Result<(), String>, TermEnd> {
+    ) -> Result<Result<(), RefusedPart>, TermEnd> {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
-        self.note_taken_in(batch, part).await?;
+        let accepting = self.accept_dead_letters(batch, part);
+        let accepted = self.renewing(fence, self.committed_watermark(), accepting).await?;
+        let refused = |detail: String, accepted| Ok(Err(RefusedPart { detail, accepted }));
         loop {
             let copies = may_copy
                 && !self.may_be_stored
                 && !needs_insert(batch, &self.erased.borrow())
                 && self.connection.as_ref().is_some_and(|connection| connection.takes_copy);
-            let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
+            let lost = self.messages_lost_up_to(watermark);
+            let values = fence.values(watermark, last_row, lost, self.passes_dead_letters);
             let give_up = self.deps.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
@@ -167,7 +167,10 @@ impl RunningWriter {
                     let has_last_row = written.position.has_last_row;
                     self.may_be_stored &= written.inserted < part.len() as u64;
                     fence.moved(&values, written.position.ctid);
+                    let removing = self.remove_dead_letters(accepted);
+                    let removed = self.renewing(fence, watermark, removing).await;
                     self.committed(fence, batch, part, watermark, written.inserted, begun).await;
+                    removed?;
                     return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::SteppedDown) };
                 }
                 // INSERT skips existing keys, and refuses the rows that COPY refuses.
@@ -181,15 +184,17 @@ impl RunningWriter {
                     self.advance(fence, watermark).await?;
                     return Ok(Ok(()));
                 }
-                Err(CommitFailure::Stored) => return Ok(Err("one of the rows is stored already".into())),
-                Err(CommitFailure::Refused(detail)) => return Ok(Err(detail)),
+                Err(CommitFailure::Stored) => {
+                    return refused("one of the rows is stored already".into(), accepted);
+                }
+                Err(CommitFailure::Refused(detail)) => return refused(detail, accepted),
                 Err(CommitFailure::TimedOut(_)) if part.len() > 1 => {
                     self.max_rows = (part.len() / 2).max(1);
                     tracing::warn!(
                         rows = self.max_rows,
                         "PostgreSQL cancelled a write; writing fewer rows at once"
                     );
-                    return Ok(Err("cancelled".into()));
+                    return refused("cancelled".into(), accepted);
                 }
                 Err(CommitFailure::Fenced) => self.reread(fence).await?,
                 Err(failure) => return Err(self.fail(failure).await),
@@ -215,7 +220,8 @@ impl RunningWriter {
     /// Moves the position over messages that make no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
-            let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
+            let lost = self.messages_lost_up_to(watermark);
+            let values = fence.values(watermark, None, lost, self.passes_dead_letters);
             let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
                 passed = self.advance_once(&values) => passed,
@@ -241,10 +247,7 @@ impl RunningWriter {
         part: &[RowIndex],
         copies: bool,
     ) -> Result<CommittedBatch, CommitFailure> {
-        self.open().await.map_err(CommitFailure::Away)?;
-        let Some(connection) = &self.connection else {
-            return Err(CommitFailure::Away("not connected".into()));
-        };
+        let connection = self.connection().map_err(CommitFailure::Away)?;
         if self.run.is_some_and(|run| run.format != connection.format) {
             return Err(CommitFailure::Away("the type of the column data was changed".into()));
         }
@@ -256,10 +259,7 @@ impl RunningWriter {
     }
 
     async fn advance_once(&mut self, values: &FenceValues) -> Result<CommittedBatch, CommitFailure> {
-        self.open().await.map_err(CommitFailure::Away)?;
-        let Some(connection) = &self.connection else {
-            return Err(CommitFailure::Away("not connected".into()));
-        };
+        let connection = self.connection().map_err(CommitFailure::Away)?;
         self.finished(connection.advance_position(values)).await
     }
 
@@ -313,6 +313,15 @@ impl RunningWriter {
             found.session == fence.session && found.session == seen.session && found.seq == seen.seq
         };
         match (found, self.seen) {
+            // Nobody else has taken the lease, which may have expired.
+            (Some(found), Some(seen))
+                if is_as_left(&found, seen) && self.passes_dead_letters && found.is_free =>
+            {
+                tracing::info!(
+                    "the lease has expired before dead letters were passed; this process reads again"
+                );
+                Err(TermEnd::SteppedDown)
+            }
             (Some(found), Some(seen)) if is_as_left(&found, seen) => {
                 *fence = Fence::of(&found, fence.lease());
                 // An operator may have reset the count.
@@ -329,7 +338,6 @@ impl RunningWriter {
 
     /// Reads the row, and the keys of erased orders.
     async fn read_again(&mut self) -> Result<Option<Position>, String> {
-        self.open().await?;
         let stream = self.stream.clone().ok_or("no stream")?;
         let found = self.read(&self.key(&stream)).await?;
         self.read_erased().await?;
@@ -385,7 +393,6 @@ impl RunningWriter {
             &metrics,
             messages.clone().map(|message| now - i128::from(message.position.timestamp_ns)),
         );
-        self.remove_dead_letters(messages.clone()).await;
         self.moved(fence, watermark);
         self.deps.receipts.committed(messages).await;
         if part.len() == self.max_rows {
@@ -400,7 +407,7 @@ impl RunningWriter {
         fence: &mut Fence,
         batch: &[EncodedRows],
         (chunk, row): RowIndex,
-        detail: String,
+        RefusedPart { detail, accepted }: RefusedPart,
         watermark: Watermark,
     ) -> Result<(), TermEnd> {
         let message = batch[chunk].orders.messages[row].clone();
@@ -409,25 +416,31 @@ impl RunningWriter {
         }
         // Once the position has passed it, followers find no row in the table, and remove it from memory.
         self.deps.in_doubt.add(message.key.as_str(), message.position.sequence);
-        if message.replayed
-            && let withdrawn =
-                self.deps.dead_letters.withdraw_taken_in(message.key.as_str(), message.position.sequence)
-            && let Err(error) = withdrawn.await
-        {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "can't withdraw a note of a dead letter that is refused again"
-            );
-        }
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         let letter = RefusedMessage { message, refusal };
-        self.dead_letters.store(&letter).await;
+        let dead_letters = self.dead_letters.clone();
+        self.renewing(fence, self.committed_watermark(), dead_letters.store(&letter)).await?;
+        for accepted in &accepted {
+            if let Err(error) = self.deps.dead_letters.withdraw(accepted).await {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "can't withdraw a note of a dead letter that is refused again"
+                );
+            }
+        }
+        self.passes_dead_letters = true;
         self.advance(fence, watermark).await?;
         if let Some(traces) = &self.deps.traces {
             traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));
         }
         Ok(())
     }
+}
+
+/// A part that was not written: PostgreSQL refuses one of its rows.
+struct RefusedPart {
+    detail: String,
+    accepted: Vec<AcceptedLetter>,
 }
 
 /// Halves a part with a refused row until that row is isolated. The half to write first is last.

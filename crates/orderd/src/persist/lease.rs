@@ -436,8 +436,18 @@ impl RunningWriter {
     }
 
     fn inner(&self) -> Result<&Connection, String> {
+        Ok(&self.connection()?.inner)
+    }
+
+    /// A term ends with its connection: meanwhile PostgreSQL may have failed over to a server that lacks the latest
+    /// writes, in which the position looks as this process has left it.
+    pub(super) fn connection(&self) -> Result<&WriterConnection, String> {
         let connection = self.connection.as_ref().ok_or("not connected")?;
-        Ok(&connection.inner)
+        if connection.inner.client.is_closed() {
+            Err("the connection was lost".into())
+        } else {
+            Ok(connection)
+        }
     }
 
     /// Runs a query that is normally fast, with a short time limit.
@@ -449,7 +459,7 @@ impl RunningWriter {
         })
     }
 
-    pub(super) async fn open(&mut self) -> Result<(), String> {
+    async fn open(&mut self) -> Result<(), String> {
         if self.connection.as_ref().is_some_and(|connection| connection.inner.client.is_closed()) {
             self.connection = None;
         }

@@ -3,18 +3,22 @@
 
 use std::collections::HashSet;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
 use super::batch::{RowIndex, row_indexes};
 use super::connection::CommitFailure;
 use super::encode::EncodedRows;
 use super::writer::{LIST_TIMEOUT, RunningWriter, TermEnd};
-use crate::dead_letters::list;
 use crate::dead_letters::refused_before::RefusedBefore;
+use crate::dead_letters::removal::{AcceptedLetter, StoredCopy};
 use crate::flow_state::Watermark;
 use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::SkipReason;
 use crate::postgres::{self, describe};
+
+/// Maximum number of requests in flight to NATS.
+const REQUESTS_IN_FLIGHT: usize = 64;
 
 /// Why a replay is skipped, in one word and in words.
 const KEY_TAKEN: SkipReason = (
@@ -24,15 +28,23 @@ const KEY_TAKEN: SkipReason = (
 );
 
 impl RunningWriter {
-    /// Looks for what became of dead letters whose messages this term reads again. Does not wait for long, because the
-    /// lease ends.
+    /// Looks for the dead letters of messages that this term reads again, and for what became of them. Does not wait for
+    /// long, because the lease ends.
     pub(super) async fn find_refused_before(&mut self, after: Watermark) {
         self.refused_before = RefusedBefore::default();
-        let adding = self.refused_before.add_behind(&self.deps.dead_letters, after);
-        if let Err(error) = timeout(LIST_TIMEOUT, adding).await.map_err(anyhow::Error::from).flatten() {
+        let (store, refused_before) = (self.deps.dead_letters.clone(), &mut self.refused_before);
+        let adding = timeout(LIST_TIMEOUT, refused_before.add_notes(&store, after)).await;
+        if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
+            );
+        }
+        let adding = timeout(LIST_TIMEOUT, refused_before.add_letters(&store, after)).await;
+        if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "can't list all dead letters: those of messages that are accepted now may stay; orderd verify names them"
             );
         }
         if let Err(error) = self.finish_replays().await {
@@ -43,25 +55,41 @@ impl RunningWriter {
     /// Removes what a killed process has left of replays that it had committed.
     async fn finish_replays(&mut self) -> Result<(), String> {
         let passed = std::mem::take(&mut self.refused_before.passed);
-        let left = timeout(LIST_TIMEOUT, list::of_keys(&self.deps.dead_letters, &passed)).await;
-        let left = left.map_err(anyhow::Error::from).flatten().map_err(|error| format!("{error:#}"))?;
-        if left.is_empty() {
+        let store = &self.deps.dead_letters;
+        let copies = stream::iter(passed)
+            .map(async |key| anyhow::Ok(store.copy(&key).await?.map(|copy| (key, copy))))
+            .buffer_unordered(REQUESTS_IN_FLIGHT)
+            .try_filter_map(async |copy| Ok(copy))
+            .try_collect();
+        let copies: Vec<(String, StoredCopy)> = timeout(LIST_TIMEOUT, copies)
+            .await
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .map_err(|error| format!("{error:#}"))?;
+        if copies.is_empty() {
             return Ok(());
         }
-        let keys: Vec<&str> = left.iter().map(|letter| letter.key.as_str()).collect();
+        // The copies first: one that is stored after this look at the table stays.
+        let keys: Vec<&str> = copies.iter().map(|(key, _)| key.as_str()).collect();
         let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
         let rows = self.with_short_timeout(rows).await?.map_err(|error| describe(&error))?;
-        for key in rows {
-            self.deps.dead_letters.withdraw(&key).await;
+        for (key, copy) in copies.iter().filter(|(key, _)| rows.contains(key.as_str())) {
+            store.remove(key, *copy).await;
         }
         Ok(())
     }
 
+    /// Reports replays whose keys the table has already. Their dead letters stay until somebody drops them; a note says
+    /// that the row came from elsewhere, so that the drop is none of the order.
     pub(super) async fn report_taken_keys(&self, batch: &[EncodedRows], taken: &[RowIndex]) {
         for &(chunk, row) in taken {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
             let (key, sequence) = (key.as_str(), position.sequence);
             tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
+            if let Err(error) = self.deps.dead_letters.note_own_row(key).await {
+                let error = format!("{error:#}");
+                tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
+            }
             self.deps.receipts.skipped(headers.as_ref(), key, Some(KEY_TAKEN)).await;
         }
     }
@@ -94,7 +122,6 @@ impl RunningWriter {
         }
         let keys: Vec<&str> = replays.iter().map(|row| message(row).key.as_str()).collect();
         let asked = async {
-            self.open().await?;
             let existing = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
             self.with_short_timeout(existing).await?.map_err(|error| postgres::describe(&error))
         };
@@ -130,32 +157,38 @@ impl RunningWriter {
         }
     }
 
-    /// Records which messages become the orders of dead letters.
-    pub(super) async fn note_taken_in(
+    /// Whether its key had a dead letter: it is a replay, or was refused before and is read again.
+    fn had_dead_letter(&self, message: &Message) -> bool {
+        message.replayed || self.refused_before.letters.contains(message.key.as_str())
+    }
+
+    /// Notes which messages become the orders of dead letters, before they do.
+    pub(super) fn accept_dead_letters(
         &self,
         batch: &[EncodedRows],
         part: &[RowIndex],
-    ) -> Result<(), TermEnd> {
+    ) -> impl Future<Output = Vec<AcceptedLetter>> + use<> {
         let messages = part.iter().map(|&(chunk, row)| &batch[chunk].orders.messages[row]);
-        for message in messages.filter(|message| message.replayed) {
-            let (key, sequence) = (message.key.as_str(), message.position.sequence);
-            tokio::select! {
-                () = self.deps.dead_letters.note_taken_in(key, sequence) => {}
-                () = self.deps.give_up.cancelled() => return Err(TermEnd::Stopped),
-            }
-        }
-        Ok(())
+        let accepting = messages.filter(|message| self.had_dead_letter(message)).map(|message| {
+            let (key, sequence) = (message.key.as_str().to_owned(), message.position.sequence);
+            let store = self.deps.dead_letters.clone();
+            async move { store.accept(&key, sequence).await }
+        });
+        stream::iter(accepting.collect::<Vec<_>>()).buffer_unordered(REQUESTS_IN_FLIGHT).collect()
     }
 
-    /// Removes the dead letters of replays that are rows now. Only once they are: a process that refuses them may have
+    /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have
     /// taken the lease meanwhile. They are gone before the receipts are sent.
-    ///
-    /// The dead letter of a message that was refused before, and is accepted when it is read again, stays: if the table
-    /// goes back, a process that refuses it may rely on it. `orderd verify` names it, and a replay removes it.
-    pub(super) async fn remove_dead_letters(&self, messages: impl Iterator<Item = &Message>) {
-        for message in messages.filter(|message| message.replayed) {
-            self.deps.dead_letters.take_in(message.key.as_str(), message.position.sequence).await;
-        }
+    pub(super) fn remove_dead_letters(
+        &self,
+        accepted: Vec<AcceptedLetter>,
+    ) -> impl Future<Output = ()> + use<> {
+        let store = self.deps.dead_letters.clone();
+        let removing = accepted.into_iter().map(move |letter| {
+            let store = store.clone();
+            async move { store.remove_accepted(letter).await }
+        });
+        stream::iter(removing).buffer_unordered(REQUESTS_IN_FLIGHT).collect()
     }
 }
 

@@ -94,6 +94,8 @@ pub(super) struct RunningWriter {
     /// Of messages that this term reads again: the process that refused them had another model, or PostgreSQL refused
     /// their rows.
     pub(super) refused_before: RefusedBefore,
+    /// Whether the position moves over dead letters, with the batch that is being committed.
+    pub(super) passes_dead_letters: bool,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Whether the table may already have the next rows. COPY would fail, so INSERT is used until a batch finds no
@@ -150,6 +152,7 @@ impl Writer {
             is_refused: false,
             stream: None,
             erased,
+            passes_dead_letters: false,
             max_rows: usize::MAX,
             may_be_stored: false,
             watches_rows: true,
@@ -184,6 +187,7 @@ impl RunningWriter {
     ) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::SteppedDown };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
+        self.passes_dead_letters = false;
         self.find_refused_before(run.after).await;
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
@@ -250,6 +254,33 @@ impl RunningWriter {
         }
     }
 
+    /// The position that this process has committed last.
+    pub(super) fn committed_watermark(&self) -> Watermark {
+        let table = self.deps.flow_state.table.borrow().as_ref().map(|table| table.watermark);
+        table.or(self.run.map(|run| run.after)).unwrap_or_default()
+    }
+
+    /// Renews the lease while the writer waits for NATS. The position stays at `watermark`.
+    pub(super) async fn renewing<T>(
+        &mut self,
+        fence: &mut Fence,
+        watermark: Watermark,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, TermEnd> {
+        let give_up = self.deps.give_up.clone();
+        let passes_dead_letters = std::mem::take(&mut self.passes_dead_letters);
+        let mut waiting = std::pin::pin!(waiting);
+        let done = loop {
+            tokio::select! {
+                done = &mut waiting => break done,
+                () = give_up.cancelled() => return Err(TermEnd::Stopped),
+                () = aligned_interval::next(RENEW_INTERVAL) => self.renew(fence, watermark).await?,
+            }
+        };
+        self.passes_dead_letters = passes_dead_letters;
+        Ok(done)
+    }
+
     /// Renews the lease of an idle writer, as long as the stream can be read.
     async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         if self.deps.health.is_up(Part::Intake) && self.deps.health.is_up(Part::Nats) {
@@ -265,7 +296,6 @@ impl RunningWriter {
     }
 
     async fn ping(&mut self) -> Result<(), String> {
-        self.open().await?;
         let asked = self.client()?.batch_execute("");
         self.with_short_timeout(asked).await?.map_err(|error| describe(&error))
     }

@@ -24,8 +24,12 @@ pub(crate) struct Fence {
 
 /// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` the version to match,
 /// `$7` the lease in milliseconds, `$8` the id of the last written row, or null if none is written, `$9` the number of
-/// lost messages that it passes. Returns the row's new `ctid`, and whether the table still has the previously last
-/// written row; or no row if another process has written meanwhile.
+/// lost messages that it passes, `$10` whether the lease must not have expired. Returns the row's new `ctid`, and
+/// whether the table still has the previously last written row; or no row if another process has written meanwhile.
+///
+/// A position that passes dead letters needs the lease: if the lease has expired, another process may have made rows of
+/// those messages, and may be about to remove their dead letters, and a restore may have undone its writes, so that the
+/// version matches again.
 ///
 /// The id is replaced only if its row exists: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn advance_statement(table: &Table) -> String {
@@ -40,13 +44,14 @@ pub(crate) fn advance_statement(table: &Table) -> String {
              last_row = CASE WHEN $8 IS NOT NULL AND (pos.last_row IS NULL OR {has_last_row}) THEN $8
                              ELSE pos.last_row END
          WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
+           AND (NOT $10 OR lease_until > clock_timestamp())
          RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
         positions(table)
     )
 }
 
 /// The types of its parameters.
-pub(crate) const ADVANCE_TYPES: [Type; 9] = [
+pub(crate) const ADVANCE_TYPES: [Type; 10] = [
     Type::INT8,
     Type::FLOAT8,
     Type::INT8,
@@ -56,6 +61,7 @@ pub(crate) const ADVANCE_TYPES: [Type; 9] = [
     Type::FLOAT8,
     Type::TEXT,
     Type::INT8,
+    Type::BOOL,
 ];
 
 /// The values of the fence's parameters.
@@ -69,16 +75,18 @@ pub(crate) struct FenceValues {
     lease_ms: f64,
     last_row: Option<String>,
     messages_lost: i64,
+    needs_lease: bool,
 }
 
 impl Fence {
     /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
-    /// the id of the last written row, if any.
+    /// the id of the last written row, if any; `passes_dead_letters`: the position moves over dead letters.
     pub(crate) fn values(
         &self,
         watermark: Watermark,
         last_row: Option<&str>,
         messages_lost: u64,
+        passes_dead_letters: bool,
     ) -> FenceValues {
         FenceValues {
             seq: watermark.seq.cast_signed(),
@@ -90,6 +98,7 @@ impl Fence {
             lease_ms: self.lease.as_millis() as f64,
             last_row: last_row.map(str::to_owned),
             messages_lost: messages_lost.cast_signed(),
+            needs_lease: passes_dead_letters,
         }
     }
 
@@ -114,9 +123,10 @@ impl Fence {
 }
 
 impl FenceValues {
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost]
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, .. } = self;
+        let Self { messages_lost, needs_lease, .. } = self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost, needs_lease]
     }
 }
 

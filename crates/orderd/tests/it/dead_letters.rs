@@ -146,25 +146,29 @@ async fn a_replay_whose_key_the_table_has_is_refused_and_its_dead_letter_stays()
 
 /// Nothing removes the dead letter by itself: if the table went back, a process that refuses its message would rely on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_accepted_when_it_is_read_again_keeps_its_dead_letter_until_a_replay() {
+async fn a_message_that_is_accepted_when_it_is_read_again_has_no_dead_letter_any_more() {
     let (stack, mut service) = Stack::started().await;
     stack.publish(&[r#"{"track_number":"A"}"#, "{"]).await;
     let letters = wait_for_dead(&stack, 2).await;
-    let key = key_of(&letters[0]);
     stack.wait_settled(2).await;
     assert_eq!(service.stop(), Some(0));
     stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
     let service = stack.serve(&[("REQUIRE", "none")]).await;
     eventually("its row is written", async || (stack.rows() == 1).then_some(())).await;
     stack.wait_settled(2).await;
-    let verify = ["verify", "--json", "--require", "none", "--http-addr", &service.addr.to_string()];
-    let verified = stack.run(&verify, "").await;
-    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
-    assert_eq!(report["both"]["ids"], serde_json::json!([key]), "{report}");
-    assert_eq!(listed(&stack, &[]).await, letters);
-    assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
     assert_eq!(listed(&stack, &[]).await, letters[1..]);
-    assert_eq!(stack.rows(), 1);
+    stack.verify(&service, &["--require", "none"]).await;
+    // A process that refuses it stores its dead letter again, and one that accepts it makes it a row again.
+    drop(service);
+    stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
+    let mut refusing = stack.serve(&[]).await;
+    stack.wait_settled(2).await;
+    assert_eq!(wait_for_dead(&stack, 2).await.len(), 2);
+    assert_eq!((stack.rows(), refusing.stop()), (0, Some(0)));
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(2).await;
+    assert_eq!((stack.rows(), wait_for_dead(&stack, 1).await), (1, letters[1..].to_vec()));
     stack.verify(&service, &["--require", "none"]).await;
 }
 
@@ -253,8 +257,90 @@ async fn a_replay_is_not_said_to_be_stored_where_its_message_is_accepted_before_
     assert_eq!(receipt, serde_json::json!({ "refused": "key_taken", "key": key }));
     let found = service.get(&format!("/order/{key}")).await.json();
     assert_eq!((&found["order_uid"], &found["track_number"]), (&"".into(), &"A".into()));
-    assert!(stack.run(&["dead-letters", "replay", &key], "").await.status.success());
     assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// A process that has made its message a row, or a correction of it, may remove the copy that it knew only after the
+/// table went back. The test is that process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_another_process_may_still_remove_is_stored_again() {
+    for has_room_for_two in [true, false] {
+        let stack = Stack::new();
+        let context = stack.jetstream().await;
+        let config = jetstream::stream::Config {
+            name: DEAD.into(),
+            subjects: vec!["dead.ORDERS.>".into()],
+            max_messages_per_subject: if has_room_for_two { -1 } else { 1 },
+            discard: jetstream::stream::DiscardPolicy::New,
+            discard_new_per_subject: !has_room_for_two,
+            allow_direct: true,
+            ..Default::default()
+        };
+        let dead = context.create_stream(config).await.unwrap();
+        let mut service = stack.serve(&[]).await;
+        // The second one has two parts.
+        let huge = "x".repeat(stack.client().await.server_info().max_payload);
+        stack.publish(&["{", &huge]).await;
+        let letters = wait_for_dead(&stack, 2).await;
+        stack.wait_settled(2).await;
+        assert_eq!(service.stop(), Some(0));
+        let subjects = letters.iter().map(|letter| format!("dead.ORDERS.TESTING.{}", key_of(letter)));
+        let subjects: Vec<_> =
+            subjects.flat_map(|letter| [format!("{letter}.rest"), letter]).skip(1).collect();
+        let mut known = Vec::new();
+        for subject in &subjects {
+            known.push(dead.get_last_raw_message_by_subject(subject).await.unwrap().sequence);
+        }
+        for letter in &letters {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Orderd-Taken-In-By", "3");
+            let note = format!("dead.ORDERS.TESTING.{}.taken_in", key_of(letter));
+            context.publish_with_headers(note, headers, "".into()).await.unwrap().await.unwrap();
+        }
+        stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+        let service = stack.serve(&[]).await;
+        stack.wait_settled(2).await;
+        for (subject, known) in subjects.iter().zip(&known) {
+            let stored = dead.get_last_raw_message_by_subject(subject).await.unwrap();
+            assert!(stored.sequence > *known, "{subject}, {has_room_for_two}");
+            assert!(
+                dead.get_raw_message(*known).await.is_err(),
+                "the copy that was there is gone: {subject}"
+            );
+        }
+        let again = listed(&stack, &[]).await;
+        assert_eq!(
+            again.iter().map(key_of).collect::<Vec<_>>(),
+            letters.iter().map(key_of).collect::<Vec<_>>()
+        );
+        assert_eq!(again[0]["reason"], letters[0]["reason"]);
+        let shown = stack.run(&["dead-letters", "show", "--json", &key_of(&letters[1])], "").await;
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        assert_eq!(shown["payload"], huge, "{has_room_for_two}");
+        let waiting = async || (service.metric("orderd_dead_letters_waiting").await == 2.0).then_some(());
+        eventually("both are counted once", waiting).await;
+    }
+}
+
+/// The row is there, by an import for instance, so the operator drops the dead letter, and no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_dead_letter_is_dropped_beside_its_row_becomes_a_row_again_after_a_restore() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#, &order("b")]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    service.wait_len(1).await;
+    stack.postgres.psql(&format!("INSERT INTO orders2 SELECT '{key}', data FROM orders2")).unwrap();
+    let replayed = stack.run(&["dead-letters", "replay", &key, "--with", "-"], &order("corrected")).await;
+    let said = String::from_utf8_lossy(&replayed.stderr).into_owned();
+    assert!(said.contains("key_taken"), "{said}");
+    assert!(stack.run(&["dead-letters", "drop", &key, "--yes"], "").await.status.success());
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(3).await;
+    assert_eq!(service.get(&format!("/order/{key}")).await.json()["track_number"], "A");
     stack.verify(&service, &["--require", "none"]).await;
 }
 

@@ -1,0 +1,153 @@
+//! How the writer removes dead letters whose orders it has committed.
+//!
+//! A removal may come late: NATS was away, or the process was stopped, and the table has gone back since. By then a
+//! process that refuses the message may rely on its dead letter. So the writer notes the message as the order of its key
+//! and looks up the copy of the dead letter, both before it commits the row; a process that refuses the message later
+//! finds the note and stores a new copy; and the removal leaves copies that were stored after the one that was looked up.
+
+use async_nats::jetstream::message::StreamMessage;
+use time::OffsetDateTime;
+
+use super::notes::TakenInNote;
+use super::store::{DeadLetterStore, is_refused};
+use super::subjects::DeadLetterSubjects;
+use crate::backoff::Backoff;
+
+/// A copy of a dead letter in its stream: its sequence there, and the time, because a stream that is recreated begins its
+/// sequences again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredCopy {
+    sequence: u64,
+    time: OffsetDateTime,
+}
+
+impl StoredCopy {
+    pub(super) fn of(message: &StreamMessage) -> Self {
+        Self { sequence: message.sequence, time: message.time }
+    }
+
+    /// Whether that message was stored no later than this copy.
+    fn covers(self, found: &StreamMessage) -> bool {
+        found.sequence <= self.sequence && found.time <= self.time
+    }
+}
+
+/// A dead letter whose order is about to be committed.
+pub(crate) struct AcceptedLetter {
+    key: String,
+    /// The sequence of the message that becomes the order.
+    by: u64,
+    /// The copy that is removed once the order is committed; `None`: there was none.
+    copy: Option<StoredCopy>,
+    note: TakenInNote,
+}
+
+impl DeadLetterStore {
+    /// Notes that the message at sequence `by` becomes the order of that dead letter, before it does: of several with
+    /// that key, a table that goes back takes the same one again. Waits as long as the server can't be reached.
+    pub(crate) async fn accept(&self, key: &str, by: u64) -> AcceptedLetter {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.accept_once(key, by).await {
+                Ok(accepted) => return accepted,
+                Err(error) => tracing::warn!(
+                    key,
+                    error = format!("{error:#}"),
+                    "can't store the note of an accepted dead letter; retrying"
+                ),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn accept_once(&self, key: &str, by: u64) -> anyhow::Result<AcceptedLetter> {
+        let note = match self.put_taken_in(key, by).await {
+            // A full stream has room for the note once the dead letter is deleted.
+            Err(error) if is_refused(&error) => TakenInNote::Missing,
+            noted => noted?,
+        };
+        Ok(AcceptedLetter { key: key.to_owned(), by, copy: self.copy(key).await?, note })
+    }
+
+    /// The copy of the dead letter that is there.
+    ///
+    /// # Errors
+    /// The server can't be reached.
+    pub(crate) async fn copy(&self, key: &str) -> anyhow::Result<Option<StoredCopy>> {
+        let subjects = self.subjects().await?;
+        let found = self.stored_last(&subjects, &subjects.dead_letter(key)).await?;
+        Ok(found.as_ref().map(StoredCopy::of))
+    }
+
+    /// The order of a dead letter is in the table: the dead letter goes. Waits as long as the server can't be reached.
+    pub(crate) async fn remove_accepted(&self, accepted: AcceptedLetter) {
+        let AcceptedLetter { key, by, copy, note } = accepted;
+        if let Some(copy) = copy
+            && !self.remove(&key, copy).await
+        {
+            return;
+        }
+        if note == TakenInNote::Missing
+            && let Err(error) = self.put_taken_in(&key, by).await
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
+        }
+    }
+
+    /// The message did not become the order: PostgreSQL refused its row. Its dead letter must be stored before this: the
+    /// note says that the copy which was there may be about to go.
+    ///
+    /// # Errors
+    /// The server can't be reached, or refuses.
+    pub(crate) async fn withdraw(&self, accepted: &AcceptedLetter) -> anyhow::Result<()> {
+        let TakenInNote::Own(sequence) = accepted.note else { return Ok(()) };
+        let subjects = self.subjects().await?;
+        let found = self.stored_last(&subjects, &subjects.taken_in(&accepted.key)).await?;
+        if found.is_some_and(|found| found.sequence == sequence) {
+            self.delete_message(&subjects, sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes that copy, and older ones. Waits as long as the server can't be reached; returns whether it was removed:
+    /// some streams deny that.
+    pub(crate) async fn remove(&self, key: &str, copy: StoredCopy) -> bool {
+        let mut backoff = Backoff::default();
+        let remove = async || self.remove_copies(&*self.subjects().await?, key, copy).await;
+        while let Err(error) = remove().await {
+            let error = format!("{error:#}");
+            if self.denies_deletion().await {
+                tracing::error!(key, error, "can't remove the dead letter of an accepted document; it stays");
+                return false;
+            }
+            tracing::warn!(key, error, "can't remove a dead letter; retrying");
+            backoff.wait().await;
+        }
+        true
+    }
+
+    pub(super) async fn remove_copies(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+        copy: StoredCopy,
+    ) -> anyhow::Result<()> {
+        // The first part first, because lists show only first parts. A second part is stored before its first part.
+        for subject in [subjects.dead_letter(key), subjects.second_part(key)] {
+            while let Some(found) = self.stored_last(subjects, &subject).await? {
+                if !copy.covers(&found) {
+                    break;
+                }
+                self.delete_message(subjects, found.sequence).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn denies_deletion(&self) -> bool {
+        let Ok(subjects) = self.subjects().await else { return false };
+        let info = self.info(&subjects).await;
+        matches!(info, Ok(Some(info)) if info.config.deny_delete || info.config.sealed)
+    }
+}
