@@ -65,18 +65,20 @@ pub(super) async fn check_encoding(
     if !format.is_document() {
         return Ok(());
     }
-    let query = "SELECT getdatabaseencoding()::text, current_database()::text";
+    let query = "SELECT getdatabaseencoding()::text, current_database()::text, quote_ident(current_user)";
     let rows = client.query_typed(query, &[]).await?;
     let Some(row) = rows.first() else { return Ok(()) };
-    let (encoding, database): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    let [encoding, database, role]: [String; 3] = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
     if encoding != "UTF8" {
         findings.push(Finding::refusal(
             format!(
                 "rows of {} need a database in UTF-8, and {database} has the encoding {encoding}",
                 format.column_type()
             ),
-            "CREATE DATABASE orders ENCODING 'UTF8' TEMPLATE template0; and set PG_DBNAME=orders, or use a table whose \
-             column data is bytea",
+            format!(
+                "CREATE DATABASE orders OWNER {role} ENCODING 'UTF8' TEMPLATE template0; and set PG_DBNAME=orders, or \
+                 use a table whose column data is bytea"
+            ),
         ));
     }
     Ok(())
