@@ -15,6 +15,7 @@ pub enum Action {
     Publish(Order),
     Forge(Order),
     Replay(Order),
+    ReplayUnchanged(Order),
     Drop(Order),
     Fix,
     Trim,
@@ -42,7 +43,6 @@ pub enum Action {
     ExpireLease,
     ExpireLeaseEarly,
     TakeLease(ProcessId),
-    RenewLease(ProcessId),
     FindRowChanged(ProcessId),
     ReadOwnRow(ProcessId),
     StopWaiting(ProcessId),
@@ -50,7 +50,14 @@ pub enum Action {
     SendBatch { process: ProcessId, messages: u8 },
     SendSetBack(ProcessId),
     SendPassGap(ProcessId),
+    LookUp { process: ProcessId, message: usize },
+    LookForRow { process: ProcessId, message: usize },
+    NoteTakenIn { process: ProcessId, message: usize },
+    ReadCopy { process: ProcessId, message: usize },
     StoreDeadLetter(ProcessId, Order),
+    LookUpNote(ProcessId, Order),
+    RenewDeadLetter(ProcessId, Order),
+    WithdrawNote { process: ProcessId, message: usize },
     StoreDeadLetterLate(ProcessId, Order),
     ReceiveAnswer(ProcessId),
     // Views.
@@ -66,14 +73,16 @@ pub enum Action {
     FollowSession(ProcessId),
     StartAgain(ProcessId),
     // Dead letters whose order became a row, and retention.
-    MarkTakenIn(ProcessId, Order),
-    StoreAgain(ProcessId, Order),
+    ListTakenIn(ProcessId),
+    LookForListedRow(ProcessId, Order),
     DeleteDeadLetter(ProcessId, Order),
+    ForgetNotes(Order),
     Purge,
     // Erasing.
     BeginErasure(Order),
     EraseInSecondPlace(Order),
     EraseMessages(Order),
+    SeeErasedNote(ProcessId, Order),
     SeeErasedKey(ProcessId, Order),
     RepeatErasure(ProcessId, Order),
     DeleteErasedMessage { process: ProcessId, message: usize },
@@ -84,10 +93,11 @@ impl Action {
     /// Whether it happens eventually if nothing else does. Faults and actions of clients and operators need not happen.
     pub(crate) fn happens_by_itself(self) -> bool {
         use Action::*;
-        let by_clients =
-            matches!(self, Publish(_) | Forge(_) | Replay(_) | Drop(_) | Fix | Trim | CopyStream)
-                || matches!(self, RestoreStream | RecreateStream | RestoreRows)
-                || matches!(self, BeginErasure(_) | EraseInSecondPlace(_) | EraseMessages(_));
+        let by_clients = matches!(
+            self,
+            Publish(_) | Forge(_) | Replay(_) | ReplayUnchanged(_) | Drop(_) | Fix | Trim | CopyStream
+        ) || matches!(self, RestoreStream | RecreateStream | RestoreRows)
+            || matches!(self, BeginErasure(_) | EraseInSecondPlace(_) | EraseMessages(_));
         let faults = matches!(
             self,
             Kill { .. } | Stall(_) | Resume(_) | LoseConnection(_) | LoseNats(_) | ReachNats(_)
@@ -137,7 +147,12 @@ impl Action {
             Self::Forge(order) => {
                 write!(out, "a client publishes another document with the key of {}", letter(order))
             }
-            Self::Replay(order) => write!(out, "an operator replays the dead letter {}", letter(order)),
+            Self::Replay(order) => {
+                write!(out, "an operator replays the dead letter {}, corrected", letter(order))
+            }
+            Self::ReplayUnchanged(order) => {
+                write!(out, "an operator replays the dead letter {}", letter(order))
+            }
             Self::Drop(order) => write!(out, "an operator drops the dead letter {}", letter(order)),
             Self::Fix => write!(out, "an operator fixes what made orders refused"),
             Self::Trim => write!(out, "an operator purges the oldest message"),
@@ -200,7 +215,6 @@ impl Action {
             Self::ExpireLease => write!(out, "the lease expires"),
             Self::ExpireLeaseEarly => write!(out, "the lease expires, although its writer is healthy"),
             Self::TakeLease(process) => write!(out, "{} takes the lease", name(process)),
-            Self::RenewLease(process) => write!(out, "{} renews the lease", name(process)),
             Self::FindRowChanged(process) => {
                 write!(out, "{} finds that the position row is not as it left it", name(process))
             }
@@ -223,8 +237,49 @@ impl Action {
             Self::SendPassGap(process) => {
                 write!(out, "{} sends: move the position over what the stream no longer has", name(process))
             }
+            Self::LookUp { process, message } => {
+                write!(
+                    out,
+                    "{} looks up what the dead-letter stream has of {}",
+                    name(process),
+                    message_name(message)
+                )
+            }
+            Self::LookForRow { process, message } => {
+                write!(
+                    out,
+                    "{} asks the table whether it has the key of {}",
+                    name(process),
+                    message_name(message)
+                )
+            }
+            Self::NoteTakenIn { process, message } => {
+                write!(out, "{} notes that {} becomes the order", name(process), message_name(message))
+            }
+            Self::ReadCopy { process, message } => {
+                write!(
+                    out,
+                    "{} reads which copy of the dead letter {} has",
+                    name(process),
+                    message_name(message)
+                )
+            }
             Self::StoreDeadLetter(process, order) => {
-                write!(out, "{} stores {} as a dead letter", name(process), letter(order))
+                write!(out, "{} stores {} as a dead letter, unless it is one", name(process), letter(order))
+            }
+            Self::LookUpNote(process, order) => {
+                write!(out, "{} looks up which message became {}", name(process), letter(order))
+            }
+            Self::RenewDeadLetter(process, order) => {
+                write!(out, "{} replaces the dead letter {} with a new copy", name(process), letter(order))
+            }
+            Self::WithdrawNote { process, message } => {
+                write!(
+                    out,
+                    "{} withdraws the note that {} becomes the order",
+                    name(process),
+                    message_name(message)
+                )
             }
             Self::StoreDeadLetterLate(process, order) => {
                 write!(out, "{} stores {} as a dead letter, late", name(process), letter(order))
@@ -267,17 +322,22 @@ impl Action {
 
     fn of_dead_letters(&self, out: &mut fmt::Formatter<'_>) -> Sentence {
         Some(match *self {
-            Self::MarkTakenIn(process, order) => {
-                write!(out, "{} marks the dead letter {} as accepted", name(process), letter(order))
+            Self::ListTakenIn(process) => {
+                write!(out, "{} lists dead letters whose messages were accepted", name(process))
             }
-            Self::StoreAgain(process, order) => write!(
-                out,
-                "{} finds no row of the dead letter {} that is marked as accepted, and unmarks it",
-                name(process),
-                letter(order)
-            ),
+            Self::LookForListedRow(process, order) => {
+                write!(out, "{} asks the table for the listed {}", name(process), letter(order))
+            }
             Self::DeleteDeadLetter(process, order) => {
-                write!(out, "{} deletes the dead letter {}", name(process), letter(order))
+                write!(
+                    out,
+                    "{} deletes the copy of the dead letter {} that it has read",
+                    name(process),
+                    letter(order)
+                )
+            }
+            Self::ForgetNotes(order) => {
+                write!(out, "notes of {} are deleted: its messages have left the stream", letter(order))
             }
             Self::Purge => write!(out, "the retention purges the stream below the position"),
             Self::BeginErasure(order) => {
@@ -287,6 +347,9 @@ impl Action {
                 write!(out, "the eraser stores the key of {} in the second store", letter(order))
             }
             Self::EraseMessages(order) => write!(out, "the eraser deletes the messages of {}", letter(order)),
+            Self::SeeErasedNote(process, order) => {
+                write!(out, "{} reads in NATS that {} is erased", name(process), letter(order))
+            }
             Self::SeeErasedKey(process, order) => {
                 write!(out, "{} reads in the table that {} is erased", name(process), letter(order))
             }

@@ -1,8 +1,9 @@
 //! Canonical states: identifiers are renumbered, details that no action reads are cleared, and interchangeable
 //! processes are sorted, so that equivalent states are equal.
 
-use crate::database::{Database, Fence, Phase, Transaction};
-use crate::process::{Condition, Role, Stage, View, Writer};
+use crate::database::{Copies, Database, Fence, Phase, Transaction};
+use crate::mutation::Mutation;
+use crate::process::{Condition, Prepared, Role, Stage, View, Writer};
 use crate::state::State;
 use crate::stream::StreamCopy;
 use crate::world::{Kind, World};
@@ -34,8 +35,7 @@ fn swap(state: &mut State) {
 fn clear(world: &World, state: &mut State) {
     for process in &mut state.processes {
         if world.without_views && process.condition != Condition::Absent {
-            let seen = process.view.dead_letters_seen;
-            process.view = View { stage: Stage::Filled, dead_letters_seen: seen, ..View::default() };
+            process.view = View { stage: Stage::Filled, ..View::default() };
         }
         let Writer { role, watermark, session, certain, stored_late, .. } = process.writer;
         match role {
@@ -48,6 +48,10 @@ fn clear(world: &World, state: &mut State) {
             }
             Role::Unsure => process.writer = Writer { role, stored_late, ..Writer::default() },
         }
+    }
+    if world.has_dead_letters() {
+        clear_prepared(state);
+        renumber_copies(world, state);
     }
     for transaction in state.transactions.iter_mut().filter(|transaction| transaction.is_decided()) {
         if transaction.phase != Phase::Committed {
@@ -67,6 +71,43 @@ fn clear(world: &World, state: &mut State) {
         state.copy = StreamCopy::default();
     }
     renumber(state);
+}
+
+/// What a writer has prepared matters until it has passed the message.
+fn clear_prepared(state: &mut State) {
+    for process in &mut state.processes {
+        let Writer { prepared, copies, watermark, .. } = &mut process.writer;
+        let mut kept = Copies::default();
+        for (prepared, message) in prepared.iter_mut().zip(&state.messages) {
+            let n = usize::from(message.order);
+            if !message.stored || message.watermark.sequence <= watermark.sequence {
+                *prepared = Prepared::No;
+            } else if *prepared == Prepared::Ready {
+                kept[n] = copies[n];
+            }
+        }
+        *copies = kept;
+    }
+}
+
+/// The number of a copy matters while that copy is there.
+fn renumber_copies(world: &World, state: &mut State) {
+    let unbound = world.has(Mutation::DeletionWithoutBound) || world.has(Mutation::ListedRowLookedUpFirst);
+    let State { dead_letters, processes, transactions, record, .. } = state;
+    for (key, dead_letter) in (0..).zip(dead_letters) {
+        let n = usize::from(key);
+        let of_writers = processes.iter_mut().flat_map(|process| {
+            [&mut process.writer.copies[n], &mut process.listed[n], &mut process.deletes[n]]
+        });
+        let sent = transactions.iter_mut().map(|transaction| &mut transaction.copies[n]);
+        for read in of_writers.chain(sent) {
+            *read = u8::from(*read > 0 && (*read == dead_letter.copy || unbound));
+        }
+        dead_letter.copy = u8::from(dead_letter.is_stored());
+        if !dead_letter.is_stored() {
+            record.beside_row.remove(key);
+        }
+    }
 }
 
 fn renumber(state: &mut State) {

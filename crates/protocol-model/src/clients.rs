@@ -4,10 +4,10 @@ use crate::action::Action;
 use crate::database::Transaction;
 use crate::mutation::Mutation;
 use crate::process::{Condition, Process, Role};
-use crate::state::{DeadLetter, State};
+use crate::state::State;
 use crate::stream::{Sender, Stream, StreamCopy};
 use crate::successors::Successors;
-use crate::world::World;
+use crate::world::{Kind, World};
 
 pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     if usize::from(state.orders) < world.orders.len() {
@@ -16,10 +16,10 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     for order in 0..state.orders {
         about_order(world, state, order, next);
     }
-    if state.budget.fixes > 0 {
+    if state.budget.fixes > 0 && !state.database.fixed {
         next.add(Action::Fix, |s| {
             s.budget.fixes -= 1;
-            s.record.fixed = true;
+            s.database.fixed = true;
         });
     }
     if state.budget.trims > 0 && state.stream.first <= state.stream.last {
@@ -45,20 +45,25 @@ fn about_order(world: &World, state: &State, order: u8, next: &mut Successors<'_
         next.add(Action::Replay(order), |s| {
             s.budget.replays -= u8::from(s.append_extra(order, Sender::Replay))
         });
+        if matches!(world.kind(order), Kind::NewModelOnly | Kind::Refusable) {
+            next.add(Action::ReplayUnchanged(order), |s| {
+                s.budget.replays -= u8::from(s.append_extra(order, Sender::Unchanged))
+            });
+        }
     }
     if left.forgeries > 0 {
         next.add(Action::Forge(order), |s| {
             s.budget.forgeries -= u8::from(s.append_extra(order, Sender::Forger))
         });
     }
-    let listed = state.dead_letters[usize::from(order)] == DeadLetter::Stored;
-    if left.drops > 0 && listed {
-        let marker =
-            if world.has(Mutation::DropLeavesNoMarker) { DeadLetter::None } else { DeadLetter::Dropped };
+    if left.drops > 0 && state.dead_letters[usize::from(order)].is_stored() {
         next.add(Action::Drop(order), |s| {
             s.budget.drops -= 1;
             s.record.dropped.add(order);
-            s.put_dead_letter(order, marker);
+            let dead_letter = &mut s.dead_letters[usize::from(order)];
+            dead_letter.copy = 0;
+            dead_letter.dropped = !world.has(Mutation::DropLeavesNoNote);
+            s.announce(order);
         });
     }
 }
@@ -70,7 +75,7 @@ fn trim(state: &mut State) {
         state.messages[message].stored = false;
     }
     state.stream.first += 1;
-    state.excuse_lost();
+    state.excuse_lost(false);
 }
 
 fn replace_stream(state: &State, next: &mut Successors<'_>) {
@@ -103,7 +108,7 @@ fn put_stream(state: &mut State, stream: Stream, stored: [bool; crate::stream::M
         process.view.unchecked = true;
         process.writer.unchecked |= process.writer.role != Role::Follower;
     }
-    state.excuse_lost();
+    state.excuse_lost(false);
 }
 
 /// `orders2` is restored from an older copy, without the position row, while the service is stopped.
@@ -115,5 +120,5 @@ fn restore_rows(state: &mut State) {
         *process = Process::started();
     }
     state.record.rows_restored = true;
-    state.excuse_lost();
+    state.excuse_lost(false);
 }

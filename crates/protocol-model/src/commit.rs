@@ -80,10 +80,15 @@ fn second_half(world: &World, state: &mut State, number: usize) -> Phase {
     Phase::Committed
 }
 
-/// The position row is the version that the writer has seen.
+/// The position row is the version that the writer has seen, and its lease has not expired: a table that goes back has
+/// an earlier version again, perhaps that of a writer that another one had replaced in between.
 pub(crate) fn passes_fence(world: &World, state: &State, number: usize) -> bool {
     let fence = state.transactions[number].fence;
-    let Position { watermark, created, writer, nonce, .. } = state.database.position;
+    let Position { watermark, created, writer, nonce, leased, .. } = state.database.position;
+    let sent = state.transactions[number].phase == Phase::Sent;
+    if sent && !leased && !world.has(Mutation::ExpiredLeaseWrites) {
+        return false;
+    }
     let same_watermark =
         Fence { sequence: watermark.sequence, created, writer, nonce: 0 } == Fence { nonce: 0, ..fence };
     let same_nonce = nonce == fence.nonce;
@@ -126,8 +131,8 @@ fn key(order: usize) -> u8 {
 }
 
 fn is_refusable(world: &World, state: &State, document: Document) -> bool {
-    let message = document.message();
-    message < ORDERS && world.kind(key(message)) == Kind::Refusable && !state.record.fixed
+    let message = &state.messages[document.message()];
+    message.has_original() && world.kind(message.order) == Kind::Refusable && !state.database.fixed
 }
 
 /// A commit also renews the lease.

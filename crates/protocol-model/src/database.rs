@@ -29,6 +29,9 @@ impl Document {
 /// One document for each order, or none.
 pub(crate) type Documents = [Document; ORDERS];
 
+/// For each order the number of a copy of its dead letter. 0: none.
+pub(crate) type Copies = [u8; ORDERS];
+
 /// The database.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Database {
@@ -38,6 +41,8 @@ pub struct Database {
     pub position: Position,
     /// `orderd_erased`.
     pub erased: Keys,
+    /// What made PostgreSQL refuse rows is fixed. It is a part of the table, so it goes back with it.
+    pub fixed: bool,
 }
 
 /// The row in `orderd_position`: how far the table is, and which process writes.
@@ -130,6 +135,8 @@ pub struct Transaction {
     pub created: u8,
     /// The rows to insert.
     pub rows: Documents,
+    /// The copy of each order's dead letter that was there before it was sent. 0: none.
+    pub copies: Copies,
     /// The number of messages that it passes.
     pub messages: u8,
     /// Once committed: the row's nonce.

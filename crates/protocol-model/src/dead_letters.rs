@@ -1,60 +1,82 @@
-//! Dead letters whose order became a row, and the purge of the stream below the position.
+//! Dead letters whose order became a row are deleted, possibly long afterwards: meanwhile the table may have gone back,
+//! and other writers may have had their terms. Also the purge of the stream below the position.
 
 use crate::action::Action;
 use crate::database::Database;
-use crate::keys::Order;
 use crate::mutation::Mutation;
+use crate::process::Role;
 use crate::state::{DeadLetter, State};
 use crate::stream::ORDERS;
 use crate::successors::Successors;
 use crate::world::World;
 
 pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
-    for process in (0..world.processes).filter(|&process| state.processes[process].reaches_nats()) {
+    for process in 0..world.processes {
+        let this = &state.processes[process];
+        if this.reaches_nats() && this.writer.role == Role::Writer && this.writer.unlisted {
+            next.add(Action::ListTakenIn(process), |s| list_taken_in(world, s, process));
+        }
         for key in 0..state.orders {
-            of_key(world, state, process, key, next);
+            let n = usize::from(key);
+            if this.reaches_postgres() && this.listed[n] > 0 {
+                next.add(Action::LookForListedRow(process, key), |s| {
+                    let listed = std::mem::take(&mut s.processes[process].listed[n]);
+                    if world.has(Mutation::ListedRowLookedUpFirst) {
+                        s.processes[process].deletes[n] = s.dead_letters[n].copy;
+                    } else if !s.database.rows[n].is_none() {
+                        s.processes[process].deletes[n] = listed;
+                    }
+                });
+            }
+            if this.reaches_nats() && this.deletes[n] > 0 {
+                next.add(Action::DeleteDeadLetter(process, key), |s| delete(world, s, process, n));
+            }
         }
     }
+    forget_notes(world, state, next);
     if state.budget.purges > 0 {
         purge(world, state, next);
     }
 }
 
-fn of_key(world: &World, state: &State, process: usize, key: Order, next: &mut Successors<'_>) {
-    let n = usize::from(key);
-    let row = state.database.rows[n];
-    let dead_letter = state.dead_letters[n];
-    if row.is_none() {
-        let DeadLetter::TakenIn(by) = dead_letter else { return };
-        if !world.has(Mutation::TakenInMarkerStays) && will_not_come(state, usize::from(by)) {
-            next.add(Action::StoreAgain(process, key), |s| s.put_dead_letter(key, DeadLetter::Stored));
-        }
-        return;
+/// Before the first write of a term: reads the copies beside notes of messages that the position has passed. If there is
+/// a row, its writer was killed before it deleted the dead letter. The copy is read before the row is looked for, so that
+/// a copy stored after the table lost that row stays.
+fn list_taken_in(world: &World, state: &mut State, process: usize) {
+    let position = state.processes[process].writer.watermark.sequence;
+    for n in 0..ORDERS {
+        let DeadLetter { copy, taken_in_by: by, .. } = state.dead_letters[n];
+        let row_first = world.has(Mutation::ListedRowLookedUpFirst) && state.database.rows[n].is_none();
+        let is_left = by > 0 && by <= position && !row_first && !world.has(Mutation::LeftCopiesNotListed);
+        state.processes[process].listed[n] = if is_left { copy } else { 0 };
     }
-    if !dead_letter.has_document() {
-        return;
-    }
-    let flushed = !state.can_go_back() || world.loses_flushed || !state.durable.rows[n].is_none();
-    let by = row.message();
-    let gone = !state.messages[by].stored;
-    let too_early = world.has(Mutation::DeadLetterDeletedWithRow)
-        || (world.has(Mutation::DeadLetterDeletedOnceFlushed) && flushed);
-    // A message that the stream no longer has can't become an order again, so the dead letter is no longer needed.
-    if too_early || (gone && flushed && world.budget.purges > 0 && !state.is_erased(key)) {
-        next.add(Action::DeleteDeadLetter(process, key), |s| s.put_dead_letter(key, DeadLetter::None));
-    } else if dead_letter == DeadLetter::Stored {
-        let mark = DeadLetter::TakenIn(u8::try_from(by).unwrap_or(u8::MAX));
-        next.add(Action::MarkTakenIn(process, key), |s| s.put_dead_letter(key, mark));
+    state.processes[process].writer.unlisted = false;
+}
+
+/// Deletes the copy that was there before the row was committed, or an earlier one. A writer that has refused the order
+/// since has stored a later one.
+fn delete(world: &World, state: &mut State, process: usize, key: usize) {
+    let up_to = std::mem::take(&mut state.processes[process].deletes[key]);
+    if state.dead_letters[key].copy <= up_to || world.has(Mutation::DeletionWithoutBound) {
+        state.dead_letters[key].copy = 0;
     }
 }
 
-/// The message of an order can't become the order again: the stream does not have it, or the position has passed it.
-fn will_not_come(state: &State, message: usize) -> bool {
-    let message = &state.messages[message];
-    let position = &state.database.position;
-    let passed =
-        position.created == state.stream.created && position.watermark.sequence >= message.watermark.sequence;
-    !message.stored || passed
+/// Deletes notes whose messages have left the stream: both the order's own and the one that the note names. A note
+/// beside a dead letter stays, for the next term's list.
+fn forget_notes(world: &World, state: &State, next: &mut Successors<'_>) {
+    let first = state.stream.first;
+    for key in (0..state.orders).filter(|&key| state.client_message(key).watermark.sequence < first) {
+        let n = usize::from(key);
+        let DeadLetter { taken_in_by: by, dropped, .. } = state.dead_letters[n];
+        let waits = state.dead_letters[n].is_stored() && !world.has(Mutation::NoteForgottenBesideDeadLetter);
+        if !waits && ((by > 0 && by < first) || dropped) {
+            next.add(Action::ForgetNotes(key), |s| {
+                s.dead_letters[n].taken_in_by = if by < first { 0 } else { by };
+                s.dead_letters[n].dropped = false;
+            });
+        }
+    }
 }
 
 /// Purges flushed messages below the position; the message at the position stays, for the check of the stream.
@@ -72,9 +94,4 @@ fn purge(world: &World, state: &State, next: &mut Successors<'_>) {
             s.stream.first = watermark.sequence;
         });
     }
-}
-
-/// Whether lists show an order as a dead letter.
-pub(crate) fn is_listed(state: &State, order: usize) -> bool {
-    order < ORDERS && state.dead_letters[order] == DeadLetter::Stored
 }

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::database::Document;
 use crate::keys::Order;
 use crate::mutation::Mutation;
-use crate::state::{DeadLetter, Erasure, State};
+use crate::state::{Erasure, State};
 use crate::stream::MESSAGES;
 use crate::successors::Successors;
 use crate::world::{Kind, World};
@@ -37,7 +37,7 @@ fn eraser(world: &World, state: &State, key: Order, next: &mut Successors<'_>) {
                 if table_first {
                     erase_in_table(world, s, key)
                 } else {
-                    s.put_dead_letter(key, DeadLetter::Erased)
+                    s.dead_letters[n].erased = true;
                 }
             });
         }
@@ -46,7 +46,7 @@ fn eraser(world: &World, state: &State, key: Order, next: &mut Successors<'_>) {
             if !table_first {
                 erase_in_table(world, s, key);
             } else if !world.has(Mutation::ErasureNotInNats) {
-                s.put_dead_letter(key, DeadLetter::Erased);
+                s.dead_letters[n].erased = true;
             }
         }),
         Erasure::KeyInBoth => next.add(Action::EraseMessages(key), |s| {
@@ -55,9 +55,7 @@ fn eraser(world: &World, state: &State, key: Order, next: &mut Successors<'_>) {
                 .iter_mut()
                 .filter(|message| message.order == key)
                 .for_each(|message| message.stored = false);
-            if s.dead_letters[n].has_document() {
-                s.put_dead_letter(key, DeadLetter::None);
-            }
+            s.dead_letters[n].copy = 0;
         }),
         _ => {}
     }
@@ -97,7 +95,7 @@ fn in_nats(world: &World, state: &State, process: usize, next: &mut Successors<'
     {
         next.add(Action::DeleteErasedMessage { process, message }, |s| s.messages[message].stored = false);
     }
-    for key in erased.iter().filter(|&key| state.dead_letters[usize::from(key)].has_document()) {
-        next.add(Action::DeleteErasedDeadLetter(process, key), |s| s.put_dead_letter(key, DeadLetter::None));
+    for key in erased.iter().filter(|&key| state.dead_letters[usize::from(key)].is_stored()) {
+        next.add(Action::DeleteErasedDeadLetter(process, key), |s| s.dead_letters[usize::from(key)].copy = 0);
     }
 }

@@ -13,11 +13,11 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
         of_process(world, state, process, next);
     }
     for order in 0..state.orders {
-        let stored = state.dead_letters[usize::from(order)] == DeadLetter::Stored;
+        let stored = state.dead_letters[usize::from(order)] != DeadLetter::default();
         if state.budget.lost_dead_letters > 0 && stored {
             next.add(Action::LoseDeadLetter(order), |s| {
                 s.budget.lost_dead_letters -= 1;
-                s.dead_letters[usize::from(order)] = DeadLetter::None;
+                s.dead_letters[usize::from(order)] = DeadLetter::default();
                 s.dead_letter_losses += 1;
             });
         }
@@ -131,8 +131,9 @@ fn roll_back(world: &World, state: &mut State, in_flight_survives: bool) {
             state.processes[number].writer.role = Role::Unsure;
         }
     }
-    let stream_lost_messages = world.budget.stream_restores + world.budget.trims > 0;
+    let stream_lost_messages =
+        world.budget.stream_restores + world.budget.trims + world.budget.row_restores > 0;
     if world.loses_flushed || stream_lost_messages {
-        state.excuse_lost();
+        state.excuse_lost(world.budget.stream_restores + world.budget.row_restores > 0);
     }
 }

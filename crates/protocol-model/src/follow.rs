@@ -38,29 +38,30 @@ impl World {
 fn see_dead_letters(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     for key in 0..state.orders {
         let n = usize::from(key);
-        let seen = state.processes[process].view.dead_letters_seen[n];
         let dead_letter = state.dead_letters[n];
-        let matters = dead_letter == DeadLetter::Erased || !world.without_views;
-        if dead_letter != DeadLetter::None && seen != state.dead_letter_versions[n] && matters {
+        if dead_letter.erased && !state.processes[process].erased.has(key) {
+            next.add(Action::SeeErasedNote(process, key), |s| s.processes[process].learn_erased(key));
+        }
+        let seen = state.processes[process].view.latest_seen.has(key);
+        let there = DeadLetter { erased: false, ..dead_letter } != DeadLetter::default();
+        if there && !seen && !world.without_views {
             next.add(Action::SeeDeadLetter(process, key), |s| see_dead_letter(world, s, process, key));
         }
     }
 }
 
-/// A dead letter leaves its order in doubt, because the order may be a row.
+/// A dead letter or a note leaves its order in doubt, because the order may be a row.
 fn see_dead_letter(world: &World, state: &mut State, process: usize, key: u8) {
     let n = usize::from(key);
     let sequence = state.client_message(key).watermark.sequence;
     let dead_letter = state.dead_letters[n];
-    let version = state.dead_letter_versions[n];
     let this = &mut state.processes[process];
-    this.view.dead_letters_seen[n] = version;
-    if dead_letter == DeadLetter::Erased {
-        this.learn_erased(key);
-    } else if this.erased.has(key) {
+    this.view.dead_letters_seen.add(key);
+    this.view.latest_seen.add(key);
+    if this.erased.has(key) {
     } else if !world.has(Mutation::DeadLetterRemovesOrder) {
         this.view.mark_in_doubt(key, sequence);
-    } else if dead_letter == DeadLetter::Stored {
+    } else if dead_letter.is_stored() {
         this.view.memory[n] = Document::NONE;
         this.view.in_doubt[n] = 0;
     }

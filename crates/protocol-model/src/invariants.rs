@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use crate::dead_letters::is_listed;
 use crate::mutation::Mutation;
 use crate::process::{Condition, Process, Stage};
-use crate::state::{DeadLetter, Erasure, State};
+use crate::state::{Erasure, State};
 use crate::stream::{ORDERS, Sender};
 use crate::world::{Kind, World};
 
@@ -19,13 +18,15 @@ pub enum Invariant {
     /// Always: an order that neither a process nor PostgreSQL refuses is not a dead letter.
     OnlyRefusedOrdersAreDeadLetters,
     /// Always: the position passes only committed rows, stored dead letters, empty messages, spent replays, erased
-    /// keys.
+    /// keys, and refused messages whose note names a message that the stream has behind the position.
     PositionPassesOnlySettled,
     /// Always: `/order/{id}` does not answer 404 for an order that is in the table, or that will be.
     NotFoundIsTrue,
     /// In the end: each acknowledged message is a row or a dead letter, or was dropped or erased.
     NothingIsLost,
-    /// In the end: an order with a row is not listed as a dead letter.
+    /// In the end: an order with a row is not listed as a dead letter. Two kinds of dead letters stay beside a row: those
+    /// that were stored when there was a row already, or by a writer that another one had replaced; and those of a replay
+    /// that found its key taken. No step can compare both stores at once; none of them is lost by a replay or a drop.
     RowOrDeadLetter,
     /// In the end: row, messages and dead letter of an erased order are gone, and no memory has it.
     NothingIsLeftOfErased,
@@ -65,7 +66,7 @@ fn always(world: &World, state: &State, order: usize) -> Option<Invariant> {
         Some(Invariant::OneRow)
     } else if is_forged(state, order) {
         Some(Invariant::NobodyChoosesAKey)
-    } else if is_listed(state, order) && world.orders.get(order) == Some(&Kind::Good) {
+    } else if state.dead_letters[order].is_stored() && world.orders.get(order) == Some(&Kind::Good) {
         Some(Invariant::OnlyRefusedOrdersAreDeadLetters)
     } else if is_passed_unsettled(world, state, order) {
         Some(Invariant::PositionPassesOnlySettled)
@@ -92,8 +93,21 @@ fn is_forged(state: &State, order: usize) -> bool {
 fn is_settled_without_row(world: &World, state: &State, order: usize) -> bool {
     let key = number(order);
     let record = &state.record;
+    let dead_letter = state.dead_letters[order];
     let excused = record.dropped.has(key) || record.lost_with_stream.has(key) || state.is_erased(key);
-    excused || world.kind(key) == Kind::Empty || state.dead_letters[order] != DeadLetter::None
+    let refused = dead_letter.is_stored() || dead_letter.dropped || will_be_decided(state, order);
+    excused || refused || world.kind(key) == Kind::Empty
+}
+
+/// The message that the note names is in the stream behind the position. If the table goes back to a state between the
+/// order's own message and that message, neither row nor dead letter need be there, and nothing is lost: the next writer
+/// honours that message for the note alone. Before the position passes it, it is a row, or the writer that refuses it
+/// has stored the dead letter. If a later message is noted meanwhile, the same is true of that one: notes only advance.
+/// The stream keeps it, because purges end below the position.
+fn will_be_decided(state: &State, order: usize) -> bool {
+    let by = state.dead_letters[order].taken_in_by;
+    by > state.database.position.watermark.sequence
+        && state.message_at(by).is_some_and(|message| state.messages[message].order == number(order))
 }
 
 /// The position is at or above an order's message, and the order is neither a row nor settled otherwise. A position of
@@ -174,14 +188,14 @@ fn order_in_the_end(world: &World, state: &State, order: usize) -> Option<Invari
     if state.is_erased(number(order)) {
         let has_messages =
             state.messages.iter().any(|message| message.stored && message.order == number(order));
-        let left = has_row || has_messages || state.dead_letters[order].has_document();
+        let left = has_row || has_messages || state.dead_letters[order].is_stored();
         return left.then_some(Invariant::NothingIsLeftOfErased);
     }
     let record = &state.record;
     let excused = record.dropped.has(number(order)) || record.lost_with_stream.has(number(order));
-    let listed = is_listed(state, order);
+    let listed = state.dead_letters[order].is_stored();
     if !has_row && !listed && !excused && world.kind(number(order)) != Kind::Empty {
         return Some(Invariant::NothingIsLost);
     }
-    (has_row && listed).then_some(Invariant::RowOrDeadLetter)
+    (has_row && listed && !record.beside_row.has(number(order))).then_some(Invariant::RowOrDeadLetter)
 }

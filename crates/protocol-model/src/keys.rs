@@ -23,6 +23,10 @@ impl Keys {
         self.0 |= 1 << key;
     }
 
+    pub(crate) fn remove(&mut self, key: Order) {
+        self.0 &= !(1 << key);
+    }
+
     pub(crate) fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }

@@ -1,4 +1,6 @@
-//! The lease in the position row, which makes a process the writer, by the database's clock.
+//! The lease in the position row, which makes a process the writer, by the database's clock. A writer whose lease has
+//! expired takes it again, in a new session: it must look up again what it knows of dead letters, because the table may
+//! have gone back, with a term of another writer.
 
 use crate::action::Action;
 use crate::database::{Document, Phase, Transaction};
@@ -13,11 +15,11 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     let position = &state.database.position;
     if position.leased {
         if !is_renewed(world, state) {
-            next.add(Action::ExpireLease, |s| s.database.position.leased = false);
+            next.add(Action::ExpireLease, expire);
         } else if state.budget.early_expiries > 0 {
             next.add(Action::ExpireLeaseEarly, |s| {
                 s.budget.early_expiries -= 1;
-                s.database.position.leased = false;
+                expire(s);
             });
         }
     }
@@ -26,6 +28,12 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
             of_process(world, state, process, next);
         }
     }
+}
+
+/// The clock does not go back with the table: if the lease has expired, it has in an earlier state of the row as well.
+fn expire(state: &mut State) {
+    state.database.position.leased = false;
+    state.durable.position.leased = false;
 }
 
 /// Whether the writer can renew the lease. A writer that can't read the stream does not.
@@ -42,14 +50,11 @@ fn is_renewed(world: &World, state: &State) -> bool {
 
 fn of_process(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let idle = state.transactions[process].phase == Phase::None;
-    let holds_lease = usize::from(state.database.position.writer) == process + 1;
     let role = state.processes[process].writer.role;
-    if idle && !state.database.position.leased && state.processes[process].reaches_nats() {
-        if role == Role::Writer && holds_lease {
-            renew(state, process, next);
-        } else if !state.is_locked() || !world.has(Mutation::LockIsWaitedFor) {
-            next.add(Action::TakeLease(process), |s| take_lease(world, s, process));
-        }
+    let is_free = !state.database.position.leased;
+    let waits_for_lock = state.is_locked() && world.has(Mutation::LockIsWaitedFor);
+    if idle && is_free && !waits_for_lock && state.processes[process].reaches_nats() {
+        next.add(Action::TakeLease(process), |s| take_lease(world, s, process));
     }
     let changed = !knows_row(state, process);
     if idle && role == Role::Writer && changed && !world.has(Mutation::IdleWriterDoesNotLook) {
@@ -70,19 +75,6 @@ fn of_process(world: &World, state: &State, process: usize, next: &mut Successor
 /// The position row is unchanged since this writer's last write.
 fn knows_row(state: &State, process: usize) -> bool {
     state.processes[process].writer.nonce == state.database.position.nonce
-}
-
-/// Renewal is an UPDATE with the fence, so that an idle writer notices a table that went back.
-fn renew(state: &State, process: usize, next: &mut Successors<'_>) {
-    if !knows_row(state, process) {
-        next.add(Action::FindRowChanged(process), |s| become_unsure(s, process));
-    } else if !state.is_locked() {
-        next.add(Action::RenewLease(process), |s| {
-            s.database.position.leased = true;
-            s.change_nonce();
-            s.processes[process].writer.nonce = s.database.position.nonce;
-        });
-    }
 }
 
 fn become_unsure(state: &mut State, process: usize) {
@@ -112,7 +104,7 @@ fn take_lease(world: &World, state: &mut State, process: usize) {
 /// A writer that finds the row changed continues from the row, if it is still the writer.
 fn read_own_row(world: &World, state: &mut State, process: usize) {
     let position = state.database.position;
-    if usize::from(position.writer) != process + 1 {
+    if usize::from(position.writer) != process + 1 || !position.leased {
         state.processes[process].writer.role = Role::Follower;
         return;
     }
@@ -161,6 +153,7 @@ fn start_writing(world: &World, state: &mut State, process: usize) {
         session: position.session,
         unchecked: true,
         stored_late: former.stored_late,
+        unlisted: world.has_dead_letters(),
         ..Writer::default()
     };
 }

@@ -18,6 +18,8 @@ pub enum Mutation {
     ConflictIsRefusal,
     /// The key of a row is made from the writer's clock.
     KeyFromClock,
+    /// A writer whose lease has expired writes, unless another process has taken it.
+    ExpiredLeaseWrites,
     /// A new writer continues where its memory is, not at the position.
     WriterContinuesFromMemory,
     /// An idle writer does not check whether the position row is unchanged.
@@ -44,14 +46,29 @@ pub enum Mutation {
     DeadLetterAfterPosition,
     /// A key in a header is honoured without a dead letter of that key.
     KeyHeaderAlwaysHonoured,
-    /// The dead letter of an order that became a row is deleted.
-    DeadLetterDeletedWithRow,
-    /// The dead letter of an order that became a row is deleted once that row is flushed.
-    DeadLetterDeletedOnceFlushed,
-    /// A dead letter that is marked as accepted is not stored again when the table has lost the row.
-    TakenInMarkerStays,
-    /// Dropping deletes the dead letter and leaves no marker.
-    DropLeavesNoMarker,
+    /// Deleting the dead letter of a row deletes whatever copy is there.
+    DeletionWithoutBound,
+    /// A writer that refuses a message relies on the copy that is there, although a note says that a message became the
+    /// order.
+    NoRenewal,
+    /// The note that a message becomes the order is stored after the row is committed.
+    NotedAfterCommit,
+    /// The note that a message becomes the order may name an earlier message than before, if there is no row.
+    NoteGoesBack,
+    /// The number of the copy to delete is read after the row is committed.
+    CopyReadAfterCommit,
+    /// The note of a message that is refused is withdrawn, once its dead letter is stored.
+    NoteWithdrawn,
+    /// A new term does not look for copies that a killed writer has left beside rows.
+    LeftCopiesNotListed,
+    /// A new term looks for the rows first, and reads afterwards which copies to delete.
+    ListedRowLookedUpFirst,
+    /// The message that the note names is not honoured without the dead letter.
+    NoteNotHonoured,
+    /// A note whose messages have left the stream is deleted, although the dead letter is still there.
+    NoteForgottenBesideDeadLetter,
+    /// Dropping deletes the dead letter and leaves no note.
+    DropLeavesNoNote,
     /// Nobody notices that the dead-letter stream has lost dead letters.
     DeadLetterLossIgnored,
 

@@ -1,8 +1,8 @@
 //! One process: its view of the orders, and its state as the writer.
 
-use crate::database::Documents;
+use crate::database::{Copies, Documents};
 use crate::keys::Keys;
-use crate::stream::{ORDERS, StreamPosition};
+use crate::stream::{MESSAGES, ORDERS, StreamPosition};
 
 /// Whether a process can do anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -51,8 +51,10 @@ pub struct View {
     pub snapshot: Documents,
     /// For an order in doubt: the sequence that the position must reach before the look-up. 0: decided.
     pub in_doubt: [u8; ORDERS],
-    /// The version of each dead letter that it has seen.
-    pub dead_letters_seen: [u8; ORDERS],
+    /// The keys of which it has seen a dead letter or a note.
+    pub dead_letters_seen: Keys,
+    /// The keys of which it has seen what was stored last.
+    pub latest_seen: Keys,
     /// The writer's session that it follows.
     pub session: u8,
     /// The writer of that session has the old model.
@@ -75,6 +77,49 @@ pub enum Role {
     Unsure,
 }
 
+/// How far the writer is with a message that may become a row.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Prepared {
+    /// Nothing is looked up.
+    #[default]
+    No,
+    /// The first of two look-ups is done: the dead letter of a replay, the notes of a client's message.
+    LookedUp,
+    /// It does not become a row.
+    Skipped,
+    /// It is a replay that is honoured.
+    Honoured,
+    /// The table has no row with its key.
+    KeyIsFree,
+    /// The note that it becomes the order is stored.
+    Noted,
+    /// The number of the copy of the dead letter is read.
+    Ready,
+}
+
+impl Prepared {
+    /// The dead letter and the notes are looked up.
+    pub(crate) fn is_looked_up(self) -> bool {
+        !matches!(self, Self::No | Self::LookedUp)
+    }
+}
+
+/// How far the writer is with the dead letter of the message after the position.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Storing {
+    /// Nothing is done.
+    #[default]
+    No,
+    /// There is a copy.
+    Found,
+    /// There is a copy, and a note that a message becomes the order.
+    FoundWithNote,
+    /// With a mutation: the dead letter is stored, and the note is to be withdrawn.
+    Stored,
+    /// The dead letter is stored, or dropped.
+    Done,
+}
+
 /// The state of a process as the writer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Writer {
@@ -90,10 +135,16 @@ pub struct Writer {
     pub session: u8,
     /// The position must be shown to be in this stream before it writes.
     pub unchecked: bool,
-    /// Stored dead letters of the next messages.
-    pub stored: Keys,
-    /// Orders whose row PostgreSQL has refused.
+    /// How far it is with each message.
+    pub prepared: [Prepared; MESSAGES],
+    /// The copy of each order's dead letter that was there when its row was prepared.
+    pub copies: Copies,
+    /// How far it is with the dead letter of the next message.
+    pub storing: Storing,
+    /// Messages whose row PostgreSQL has refused.
     pub refused: Keys,
+    /// The term has begun: the notes of accepted messages are not listed yet.
+    pub unlisted: bool,
     /// The last batch was refused: the next batches have one message each, until one is committed.
     pub halved: bool,
     /// Unsure, but without unanswered transactions.
@@ -113,6 +164,10 @@ pub struct Process {
     pub writer: Writer,
     /// Erased keys that it knows: it neither serves nor writes them.
     pub erased: Keys,
+    /// Copies that it found beside notes when its term began: it looks for their rows.
+    pub listed: Copies,
+    /// Copies of orders that became rows: it deletes them, at any time.
+    pub deletes: Copies,
 }
 
 impl Process {
@@ -143,7 +198,8 @@ impl Process {
 impl View {
     /// Begins again with an empty memory.
     pub(crate) fn restart(&mut self) {
-        *self = Self { dead_letters_seen: self.dead_letters_seen, ..Self::default() };
+        let Self { dead_letters_seen, latest_seen, .. } = *self;
+        *self = Self { dead_letters_seen, latest_seen, ..Self::default() };
     }
 
     /// Marks an order for a look-up once the position has reached a sequence.

@@ -64,8 +64,13 @@ impl Model for World {
         );
         for order in (0..).take(usize::from(state.orders)) {
             let dead_letter = state.dead_letters[usize::from(order)];
-            if dead_letter != DeadLetter::None {
-                let _ = write!(line, " | dead letter {} {dead_letter:?}", letter(order));
+            if dead_letter != DeadLetter::default() {
+                let DeadLetter { copy, taken_in_by: by, dropped, erased } = dead_letter;
+                let copy = if copy > 0 { " stored" } else { " none" };
+                let by = if by > 0 { format!(", taken in by {by}") } else { String::new() };
+                let dropped = if dropped { ", dropped" } else { "" };
+                let erased = if erased { ", erased" } else { "" };
+                let _ = write!(line, " | dead letter {}{copy}{by}{dropped}{erased}", letter(order));
             }
         }
         for (number, process) in (1..).zip(&state.processes[..self.processes]).filter(|_| !self.without_views)

@@ -6,26 +6,23 @@ use crate::process::{Process, Role, Stage, View, Writer};
 use crate::stream::{MESSAGES, Message, ORDERS, Sender, Stream, StreamCopy, StreamPosition};
 use crate::world::{Budget, Kind, World};
 
-/// The content of a key's subject in the dead-letter stream.
+/// What the dead-letter stream has of one key: the dead letter, and notes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub enum DeadLetter {
-    /// Nothing.
-    #[default]
-    None,
-    /// The dead letter.
-    Stored,
-    /// The dead letter, and a marker that a message became its order. Lists omit it.
-    TakenIn(u8),
-    /// A marker that the dead letter was dropped.
-    Dropped,
-    /// A marker that the order is erased.
-    Erased,
+pub struct DeadLetter {
+    /// The number of the copy that is there. 0: none. A copy stored later has a larger number.
+    pub copy: u8,
+    /// The note of the message that becomes the order: its sequence. 0: none.
+    pub taken_in_by: u8,
+    /// The note that the dead letter was dropped.
+    pub dropped: bool,
+    /// The note that the order is erased.
+    pub erased: bool,
 }
 
 impl DeadLetter {
-    /// Whether the document exists, so that a replay is accepted.
-    pub(crate) fn has_document(self) -> bool {
-        matches!(self, Self::Stored | Self::TakenIn(_))
+    /// Whether the dead letter is there, so that lists show it and a replay is accepted.
+    pub(crate) fn is_stored(self) -> bool {
+        self.copy > 0
     }
 }
 
@@ -52,12 +49,13 @@ pub struct Record {
     pub refused: Keys,
     /// Orders that an operator has dropped.
     pub dropped: Keys,
+    /// Orders whose dead letter may stay beside a row: a writer stored it that another one had replaced, or there was a
+    /// row already, or a replay found its key taken.
+    pub beside_row: Keys,
     /// Orders that the stream lost before the table had them, or together with it.
     pub lost_with_stream: Keys,
     /// `orders2` alone was restored, and the position was not set back since.
     pub rows_restored: bool,
-    /// The cause of refusals is fixed.
-    pub fixed: bool,
 }
 
 /// A moment.
@@ -75,8 +73,6 @@ pub struct State {
     pub copy: StreamCopy,
     /// The dead-letter stream, by key.
     pub dead_letters: [DeadLetter; ORDERS],
-    /// The number of writes to each of its subjects.
-    pub dead_letter_versions: [u8; ORDERS],
     /// The number of its losses, which its creation time and sequences show.
     pub dead_letter_losses: u8,
     /// The progress of each erasure.
@@ -131,7 +127,6 @@ impl State {
             stream: Stream { created: 1, first: 1, ..Stream::default() },
             copy: StreamCopy::default(),
             dead_letters: Default::default(),
-            dead_letter_versions: [0; ORDERS],
             dead_letter_losses: 0,
             erasures: Default::default(),
             database,
@@ -198,13 +193,25 @@ impl State {
         true
     }
 
-    /// Writes to the subject of a key in the dead-letter stream.
-    pub(crate) fn put_dead_letter(&mut self, key: Order, dead_letter: DeadLetter) {
-        self.dead_letters[usize::from(key)] = dead_letter;
-        self.dead_letter_versions[usize::from(key)] += 1;
-        if dead_letter == DeadLetter::Stored {
-            self.record.refused.add(key);
+    /// Stores a dead letter, or replaces the copy that is there.
+    pub(crate) fn put_dead_letter(&mut self, process: usize, key: Order) {
+        let knows_row = self.processes[process].writer.nonce == self.database.position.nonce;
+        self.record.beside_row.remove(key);
+        if !knows_row || !self.database.rows[usize::from(key)].is_none() {
+            self.record.beside_row.add(key);
         }
+        self.dead_letters[usize::from(key)].copy = self.fresh_copy(usize::from(key));
+        self.record.refused.add(key);
+        self.announce(key);
+    }
+
+    /// Views have not seen the latest of what is stored of a key.
+    pub(crate) fn announce(&mut self, key: Order) {
+        self.processes.iter_mut().for_each(|process| process.view.latest_seen.remove(key));
+    }
+
+    fn fresh_copy(&self, key: usize) -> u8 {
+        1 + self.read_copies(key).chain([self.dead_letters[key].copy]).max().unwrap_or(0)
     }
 
     /// Some transaction holds the lock of the position row.
@@ -262,27 +269,53 @@ impl State {
         row.session_began = row.watermark.sequence;
     }
 
-    /// Excuses orders that neither the stream nor the table nor a dead letter has.
-    pub(crate) fn excuse_lost(&mut self) {
+    /// Excuses orders that neither the stream nor the table nor a dead letter has: the stream has lost the message that
+    /// became the order, and the table its row.
+    ///
+    /// `is_back_before_reset`: the table goes back to a state before its position was set back. There the position may
+    /// have passed the message that became the order after that; its dead letter was deleted.
+    pub(crate) fn excuse_lost(&mut self, is_back_before_reset: bool) {
+        let position = self.database.position.watermark.sequence;
         for order in 0..self.orders {
             let n = usize::from(order);
-            if !self.messages[n].stored
-                && self.database.rows[n].is_none()
-                && !self.dead_letters[n].has_document()
-            {
+            let message = &self.messages[n];
+            let is_passed = !message.stored || message.watermark.sequence <= position;
+            let by = self.dead_letters[n].taken_in_by;
+            let is_there = match by {
+                0 => message.stored,
+                by => self.message_at(by).is_some_and(|named| self.messages[named].order == order),
+            };
+            let comes_again = is_there && !(is_back_before_reset && by > 0 && by <= position);
+            let no_row = self.database.rows[n].is_none();
+            if is_passed && !comes_again && no_row && !self.keeps_dead_letter(n) {
                 self.record.lost_with_stream.add(order);
             }
         }
     }
+
+    /// There is a dead letter, and no process has read its number to delete it.
+    fn keeps_dead_letter(&self, key: usize) -> bool {
+        let copy = self.dead_letters[key].copy;
+        copy > 0 && !self.read_copies(key).any(|read| read == copy)
+    }
+
+    /// The numbers of copies that processes have read, to delete them once there is a row.
+    fn read_copies(&self, key: usize) -> impl Iterator<Item = u8> {
+        let of_process =
+            move |process: &Process| [process.writer.copies[key], process.listed[key], process.deletes[key]];
+        let known = self.processes.iter().flat_map(of_process);
+        known.chain(self.transactions.iter().map(move |transaction| transaction.copies[key]))
+    }
 }
 
 impl World {
-    /// Whether a process can't decode an order.
-    pub(crate) fn refuses(&self, state: &State, process: usize, order: Order) -> bool {
-        match self.kind(order) {
-            Kind::Malformed => !state.record.fixed,
-            Kind::NewModelOnly => self.old_model[process],
-            _ => false,
-        }
+    /// Whether a process can't decode a message.
+    pub(crate) fn refuses(&self, process: usize, message: &Message) -> bool {
+        message.has_original()
+            && match self.kind(message.order) {
+                Kind::Malformed => true,
+                Kind::NewModelOnly => self.old_model[process],
+                _ => false,
+            }
     }
 }

@@ -13,8 +13,10 @@ pub enum Sender {
     /// A client: the message is the order.
     #[default]
     Client,
-    /// `dead-letters replay`: a dead letter's document, with its key in the header.
+    /// `dead-letters replay` of a corrected document, with its key in the header. No process refuses it.
     Replay,
+    /// `dead-letters replay` of the document as it was.
+    Unchanged,
     /// A client that puts the key of another client's order into the header.
     Forger,
 }
@@ -63,6 +65,13 @@ pub struct StreamCopy {
     pub stream: Stream,
     /// Which messages it had.
     pub stored: [bool; MESSAGES],
+}
+
+impl Message {
+    /// Its document is that of the client's message.
+    pub(crate) fn has_original(&self) -> bool {
+        matches!(self.sender, Sender::Client | Sender::Unchanged)
+    }
 }
 
 impl Stream {

@@ -129,8 +129,8 @@ pub(crate) fn restart(world: &World, state: &mut State, process: usize) {
 pub(crate) fn read_message(world: &World, state: &mut State, process: usize, number: usize) {
     let message = state.messages[number];
     let n = usize::from(message.order);
-    let takes_replays = world.has(Mutation::ReplayIntoMemory) && state.dead_letters[n].has_document();
-    let refused = world.refuses(state, process, message.order);
+    let takes_replays = world.has(Mutation::ReplayIntoMemory) && state.dead_letters[n].is_stored();
+    let refused = world.refuses(process, state.client_message(message.order));
     let this = &mut state.processes[process];
     this.view.watermark = message.watermark;
     if this.erased.has(message.order) || world.orders[n] == Kind::Empty && message.sender == Sender::Client {
@@ -153,8 +153,9 @@ pub(crate) fn read_message(world: &World, state: &mut State, process: usize, num
 
 /// Puts an order into memory if this process can be sure of the writer's result.
 fn read_order(world: &World, this: &mut Process, process: usize, number: usize, refused: bool) {
+    let order = u8::try_from(number).unwrap_or(u8::MAX);
     let had_dead_letter =
-        this.view.dead_letters_seen[number] > 0 && !world.has(Mutation::DeadLetterRemovesOrder);
+        this.view.dead_letters_seen.has(order) && !world.has(Mutation::DeadLetterRemovesOrder);
     let other_model = this.view.writer_has_old_model != world.old_model[process];
     let of_other_writer = other_model || this.view.watermark.sequence <= this.view.own_form_after;
     let other_form =

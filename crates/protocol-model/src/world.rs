@@ -10,9 +10,9 @@ pub enum Kind {
     Good,
     /// Its message is empty.
     Empty,
-    /// No process can decode it before the cause is fixed.
+    /// No process can decode it.
     Malformed,
-    /// PostgreSQL refuses its row before the cause is fixed.
+    /// PostgreSQL refuses its row before the cause is fixed, which is a part of the table.
     Refusable,
     /// A process with the old model refuses it; one with the new model accepts it.
     NewModelOnly,
@@ -45,7 +45,7 @@ pub struct Budget {
     pub purges: u8,
     /// An operator purges the oldest message, passed or not.
     pub trims: u8,
-    /// A dead letter is replayed.
+    /// A dead letter is replayed, corrected or as it was.
     pub replays: u8,
     /// Somebody publishes a message with another order's key.
     pub forgeries: u8,
@@ -53,7 +53,7 @@ pub struct Budget {
     pub drops: u8,
     /// The dead-letter stream loses a dead letter.
     pub lost_dead_letters: u8,
-    /// The cause of refusals is fixed.
+    /// What makes PostgreSQL refuse rows is fixed.
     pub fixes: u8,
     /// An order is erased.
     pub erasures: u8,
@@ -180,6 +180,11 @@ impl World {
 
     pub(crate) fn has(&self, mutation: Mutation) -> bool {
         self.mutations & (1 << mutation as u64) != 0
+    }
+
+    /// Some orders may become dead letters.
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.orders.iter().any(|kind| !matches!(kind, Kind::Good | Kind::Empty | Kind::TwoForms))
     }
 
     pub(crate) fn kind(&self, order: Order) -> Kind {

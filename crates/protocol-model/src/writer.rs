@@ -2,10 +2,10 @@
 
 use crate::action::Action;
 use crate::database::{Document, Fence, Phase, Purpose, Transaction};
-use crate::keys::Order;
 use crate::mutation::Mutation;
-use crate::process::{Role, Writer};
-use crate::state::{DeadLetter, State};
+use crate::prepare;
+use crate::process::{Prepared, Role, Storing, Writer};
+use crate::state::State;
 use crate::stream::{ORDERS, Sender, StreamPosition};
 use crate::successors::Successors;
 use crate::world::{Kind, World};
@@ -17,7 +17,7 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
             next.add(Action::ReceiveAnswer(process), |s| receive_answer(world, s, process));
         }
         let idle = state.transactions[process].phase == Phase::None;
-        if this.reaches_nats() && this.writer.role == Role::Writer && idle {
+        if this.reaches_nats() && this.writer.role == Role::Writer && idle && !this.writer.unlisted {
             write(world, state, process, next);
         }
         for key in this.writer.stored_late.iter().filter(|_| this.reaches_nats()) {
@@ -99,10 +99,14 @@ fn fence_of(writer: &Writer, process: usize) -> Fence {
 enum Decision {
     Pass,
     Row(Document),
-    DeadLetter,
+    /// It may become a row, and something must be looked up or stored before.
+    Prepare,
+    /// It becomes a dead letter, and something must be looked up or stored before.
+    Refuse,
 }
 
-/// Every prefix of the messages is a possible batch, up to the first message that must become a dead letter.
+/// Every prefix of the messages is a possible batch, up to the first message that needs something else before, or whose
+/// key is in the batch already.
 fn send_batches(world: &World, state: &State, process: usize, next: &mut Successors<'_>) {
     let writer = state.processes[process].writer;
     let most = if writer.halved { 1 } else { world.batch };
@@ -112,16 +116,23 @@ fn send_batches(world: &World, state: &State, process: usize, next: &mut Success
     let mut sequence = writer.watermark.sequence;
     for messages in 1..=most {
         let Some(message) = state.message_after(sequence) else { break };
-        let order = state.messages[message].order;
-        match decide(world, state, process, message) {
+        let n = usize::from(state.messages[message].order);
+        match decide(world, state, process, message, messages == 1) {
             Decision::Pass => {}
-            Decision::Row(document) => {
-                let row = &mut batch.rows[usize::from(order)];
-                *row = if row.is_none() { document } else { *row };
+            Decision::Row(document) if batch.rows[n].is_none() => {
+                batch.rows[n] = document;
+                batch.copies[n] = writer.copies[n];
             }
-            Decision::DeadLetter => {
+            Decision::Row(_) => break,
+            Decision::Prepare => {
+                if batch.rows[n].is_none() || !writer.prepared[message].is_looked_up() {
+                    prepare::for_row(world, state, process, message, next);
+                }
+                break;
+            }
+            Decision::Refuse => {
                 if messages == 1 {
-                    next.add(Action::StoreDeadLetter(process, order), |s| store(world, s, process, order));
+                    prepare::dead_letter(world, state, process, message, next);
                 }
                 break;
             }
@@ -136,26 +147,35 @@ fn send_batches(world: &World, state: &State, process: usize, next: &mut Success
     }
 }
 
-fn decide(world: &World, state: &State, process: usize, message: usize) -> Decision {
+fn decide(world: &World, state: &State, process: usize, number: usize, is_next: bool) -> Decision {
     let this = &state.processes[process];
-    let order = state.messages[message].order;
-    if this.erased.has(order) {
+    let message = &state.messages[number];
+    let kind = world.kind(message.order);
+    let is_client = message.sender == Sender::Client;
+    let prepared = this.writer.prepared[number];
+    if this.erased.has(message.order) || (is_client && kind == Kind::Empty) {
         return Decision::Pass;
     }
-    if state.messages[message].sender != Sender::Client {
-        let honoured = state.dead_letters[usize::from(order)].has_document();
-        let honoured = honoured || world.has(Mutation::KeyHeaderAlwaysHonoured);
-        return if honoured { Decision::Row(Document::new(message, false)) } else { Decision::Pass };
+    if !is_client && !prepared.is_looked_up() {
+        return Decision::Prepare;
     }
-    if world.kind(order) == Kind::Empty {
-        Decision::Pass
-    } else if !world.refuses(state, process, order) && !this.writer.refused.has(order) {
-        Decision::Row(world.document(process, message))
-    } else if this.writer.stored.has(order) || world.has(Mutation::DeadLetterAfterPosition) {
-        Decision::Pass
-    } else {
-        Decision::DeadLetter
+    let refuses = world.refuses(process, message) || this.writer.refused.has(to_key(number));
+    if prepared == Prepared::Skipped && !(is_client && refuses) {
+        return Decision::Pass;
     }
+    if refuses {
+        let stored = is_next && this.writer.storing == Storing::Done;
+        let passes = stored || world.has(Mutation::DeadLetterAfterPosition);
+        return if passes { Decision::Pass } else { Decision::Refuse };
+    }
+    if prepared == Prepared::Ready || (is_client && !prepare::may_have_dead_letter(kind)) {
+        return Decision::Row(world.document(process, number));
+    }
+    Decision::Prepare
+}
+
+fn to_key(message: usize) -> u8 {
+    u8::try_from(message).unwrap_or(u8::MAX)
 }
 
 impl World {
@@ -166,25 +186,10 @@ impl World {
     }
 }
 
-/// Stored only if its subject is empty, or if its marker is wrong: the order became a row, and the table has lost it.
-fn store(world: &World, state: &mut State, process: usize, key: Order) {
-    let n = usize::from(key);
-    let lost_row =
-        matches!(state.dead_letters[n], DeadLetter::TakenIn(_)) && state.database.rows[n].is_none();
-    let empty = state.dead_letters[n] == DeadLetter::None;
-    if empty || (lost_row && !world.has(Mutation::TakenInMarkerStays)) {
-        state.put_dead_letter(key, DeadLetter::Stored);
-    }
-    state.processes[process].writer.stored.add(key);
-}
-
-fn store_late(state: &mut State, process: usize, key: Order) {
-    let late = &mut state.processes[process].writer.stored_late;
-    let mut stored = crate::keys::Keys::default();
-    stored.add(key);
-    *late = late.without(stored);
-    if state.dead_letters[usize::from(key)] == DeadLetter::None {
-        state.put_dead_letter(key, DeadLetter::Stored);
+fn store_late(state: &mut State, process: usize, key: u8) {
+    state.processes[process].writer.stored_late.remove(key);
+    if !state.dead_letters[usize::from(key)].is_stored() {
+        state.put_dead_letter(process, key);
     }
 }
 
@@ -205,9 +210,24 @@ pub(crate) fn receive_answer(world: &World, state: &mut State, process: usize) {
 
 fn committed(world: &World, state: &mut State, process: usize, answer: &Transaction) {
     let late = passed_late(world, state, process, answer);
-    let writer = &mut state.processes[process].writer;
+    if world.has(Mutation::NotedAfterCommit) {
+        answer.rows.iter().filter(|row| !row.is_none()).for_each(|row| {
+            prepare::note_taken_in(world, state, row.message());
+        });
+    }
+    let dead_letters = state.dead_letters;
+    let this = &mut state.processes[process];
+    let mut copies = this.writer.copies;
+    for n in (0..ORDERS).filter(|&n| !answer.rows[n].is_none()) {
+        copies[n] = 0;
+        let late = world.has(Mutation::CopyReadAfterCommit);
+        this.deletes[n] = if late { dead_letters[n].copy } else { answer.copies[n] };
+    }
+    let writer = &mut this.writer;
     *writer = Writer {
         role: Role::Writer,
+        prepared: if answer.purpose == Purpose::Batch { writer.prepared } else { Default::default() },
+        copies,
         watermark: answer.to,
         created: answer.created,
         nonce: answer.nonce,
@@ -226,7 +246,9 @@ fn passed_late(world: &World, state: &State, process: usize, answer: &Transactio
             let sequence = state.client_message(order).watermark.sequence;
             sequence > answer.fence.sequence && sequence <= answer.to.sequence
         });
-        passed.filter(|&order| world.refuses(state, process, order)).for_each(|order| late.add(order));
+        passed
+            .filter(|&order| world.refuses(process, state.client_message(order)))
+            .for_each(|order| late.add(order));
     }
     late
 }
@@ -236,7 +258,8 @@ fn refused(state: &mut State, process: usize, answer: &Transaction) {
     for order in (0..).take(ORDERS).filter(|&order| !answer.rows[usize::from(order)].is_none()) {
         let sequence = state.client_message(order).watermark.sequence;
         let this = &mut state.processes[process];
-        this.writer.refused.add(order);
+        let message = answer.rows[usize::from(order)].message();
+        this.writer.refused.add(to_key(message));
         this.view.memory[usize::from(order)] = Document::NONE;
         this.view.mark_in_doubt(order, sequence);
     }

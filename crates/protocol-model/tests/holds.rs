@@ -32,6 +32,11 @@ fn world(orders: &[Kind], budget: Budget) -> World {
     World::new(orders, budget)
 }
 
+/// A world of one order without the memory of the processes.
+fn one(order: Kind, budget: Budget) -> World {
+    world(&[order], budget).one_by_one().without_views()
+}
+
 macro_rules! worlds {
     ($check:ident: $($name:ident: $world:expr;)+) => {$(
         #[test]
@@ -85,7 +90,7 @@ worlds! { holds:
 worlds! { holds:
     malformed_and_kill: world(&[Malformed, Good], Budget { crashes: 1, ..NOTHING });
     malformed_and_stall: world(&[Malformed, Good], Budget { stalls: 1, ..NOTHING });
-    replay_and_stall: world(&[Malformed], Budget { replays: 1, stalls: 1, ..NOTHING });
+    replay_and_stall_alone: world(&[Malformed], Budget { replays: 1, stalls: 1, crashes: 1, ..NOTHING }).alone();
     replay_and_rollback_alone: world(&[Malformed], Budget { replays: 1, rollbacks: 1, crashes: 1, ..NOTHING }).alone();
     replay_drop_purge_and_standby_alone: world(&[Malformed],
         Budget { rollbacks: 1, replays: 1, purges: 1, drops: 1, ..NOTHING }).with_standby().alone();
@@ -103,10 +108,44 @@ worlds! { holds:
     forged_key_of_an_empty_message: world(&[Empty], Budget { forgeries: 1, crashes: 1, ..NOTHING });
 }
 
+// Dead letters are deleted late, after the table went back and other writers had their terms. Two models, or what
+// PostgreSQL refuses, let one writer accept what the other refuses.
+worlds! { holds:
+    late_deletion: one(NewModelOnly, Budget { replays: 1, rollbacks: 1, early_expiries: 2, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_by_the_first_writer: one(NewModelOnly,
+        Budget { replays: 1, rollbacks: 1, early_expiries: 2, ..NOTHING }).with_old_model(2);
+    late_deletion_and_two_replays: one(NewModelOnly, Budget { replays: 2, rollbacks: 1, early_expiries: 1, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_and_two_corrections: one(Malformed, Budget { replays: 2, rollbacks: 1, early_expiries: 1, ..NOTHING });
+    late_deletion_of_a_refused_row: one(Refusable,
+        Budget { fixes: 1, replays: 1, rollbacks: 1, early_expiries: 1, ..NOTHING });
+    late_deletion_of_two_orders: world(&[NewModelOnly, NewModelOnly],
+        Budget { rollbacks: 1, early_expiries: 1, ..NOTHING }).without_views().with_old_model(1);
+    late_deletion_beside_a_good_order: world(&[NewModelOnly, Good],
+        Budget { replays: 1, rollbacks: 1, ..NOTHING }).without_views().with_old_model(1);
+    late_deletion_and_kill: one(NewModelOnly, Budget { replays: 1, rollbacks: 1, crashes: 1, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_and_stall: one(NewModelOnly, Budget { replays: 1, rollbacks: 1, stalls: 1, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_and_lost_answer: one(NewModelOnly,
+        Budget { replays: 1, rollbacks: 1, lost_connections: 1, ..NOTHING }).with_old_model(1).with_pooler();
+    late_deletion_and_drop: one(NewModelOnly, Budget { replays: 1, rollbacks: 1, early_expiries: 1, drops: 1, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_and_purge: world(&[NewModelOnly, Good], Budget { replays: 1, rollbacks: 2, purges: 1, ..NOTHING })
+        .one_by_one().without_views().with_old_model(1);
+    late_deletion_and_lost_dead_letter: one(NewModelOnly,
+        Budget { rollbacks: 1, early_expiries: 1, lost_dead_letters: 1, ..NOTHING }).with_old_model(1);
+    late_deletion_and_restored_rows: one(NewModelOnly,
+        Budget { replays: 1, row_restores: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    late_deletion_and_trim: one(NewModelOnly, Budget { replays: 1, rollbacks: 1, trims: 1, ..NOTHING })
+        .with_old_model(1);
+}
+
 // Two models of the document.
 worlds! { holds:
     old_writer_and_kill: world(&[NewModelOnly], Budget { crashes: 1, ..NOTHING }).with_old_model(1);
-    old_writer_and_replay: world(&[NewModelOnly], Budget { replays: 1, stalls: 1, ..NOTHING }).with_old_model(1);
+    old_writer_and_replay: world(&[NewModelOnly], Budget { replays: 1, ..NOTHING }).with_old_model(1);
     old_writer_and_drop: world(&[NewModelOnly], Budget { drops: 1, stalls: 1, ..NOTHING }).with_old_model(1);
     old_writer_and_rollback: world(&[NewModelOnly], Budget { rollbacks: 1, ..NOTHING }).with_old_model(1);
     two_forms: world(&[TwoForms], Budget { early_expiries: 1, crashes: 1, ..NOTHING }).with_old_model(2);
@@ -143,6 +182,15 @@ worlds! { holds_in_part:
     erasure_of_a_dead_letter_in_part: world(&[Malformed], Budget { erasures: 1, replays: 1, crashes: 1, ..NOTHING });
     erasure_and_standby_in_part: world(&[Good],
         Budget { erasures: 1, rollbacks: 1, crashes: 1, ..NOTHING }).with_standby();
+    two_late_deletions_in_part: one(NewModelOnly, Budget { replays: 2, rollbacks: 2, early_expiries: 2, ..NOTHING })
+        .with_old_model(1);
+    late_deletion_kill_and_purge_in_part: world(&[NewModelOnly, Good],
+        Budget { replays: 1, rollbacks: 1, purges: 1, early_expiries: 1, crashes: 1, ..NOTHING })
+        .one_by_one().without_views().with_old_model(1);
+    late_deletion_two_fixes_in_part: one(Refusable,
+        Budget { fixes: 2, replays: 1, rollbacks: 2, early_expiries: 1, ..NOTHING });
+    old_writer_replay_and_stall_in_part: world(&[NewModelOnly], Budget { replays: 1, stalls: 1, ..NOTHING })
+        .with_old_model(1);
     old_follower_and_rollback_in_part: world(&[NewModelOnly],
         Budget { rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(2);
 }

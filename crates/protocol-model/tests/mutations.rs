@@ -5,7 +5,7 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use protocol_model::Invariant::*;
-use protocol_model::Kind::{Empty, Good, Malformed, NewModelOnly, TwoForms};
+use protocol_model::Kind::{Empty, Good, Malformed, NewModelOnly, Refusable, TwoForms};
 use protocol_model::Mutation::*;
 use protocol_model::{Budget, Invariant, Kind, Mutation, World, check};
 
@@ -27,6 +27,11 @@ fn breaks(mutations: &[Mutation], invariant: Invariant, world: &World) {
 
 fn world(orders: &[Kind], budget: Budget) -> World {
     World::new(orders, budget)
+}
+
+/// A world of one order without the memory of the processes.
+fn one(order: Kind, budget: Budget) -> World {
+    world(&[order], budget).one_by_one().without_views()
 }
 
 macro_rules! mutations {
@@ -52,8 +57,6 @@ mutations! {
         world(&[Good], Budget { crashes: 1, ..NOTHING }).alone();
     conflict_is_refusal_after_a_restore: [ConflictIsRefusal] breaks OnlyRefusedOrdersAreDeadLetters in
         world(&[Good, Good], Budget { stream_restores: 1, ..NOTHING });
-    conflict_is_refusal_of_a_second_replay: [ConflictIsRefusal] breaks ComesToRest in
-        world(&[Malformed], Budget { replays: 2, ..NOTHING }).alone();
     key_from_clock: [KeyFromClock] breaks OneRow in
         world(&[Good, Good], Budget { stream_restores: 1, ..NOTHING });
     writer_continues_from_memory: [WriterContinuesFromMemory] breaks NothingIsLost in
@@ -64,6 +67,8 @@ mutations! {
         world(&[Good], Budget { nats_cuts: 1, ..NOTHING });
     lock_is_waited_for: [LockIsWaitedFor] breaks NothingIsLost in
         world(&[Good], Budget { stalls: 1, ..NOTHING }).with_lock();
+    expired_lease_writes: [ExpiredLeaseWrites] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
     last_row_not_checked: [LastRowNotChecked] breaks NothingIsLost in
         world(&[Good], Budget { row_restores: 1, ..NOTHING }).alone();
 }
@@ -88,15 +93,30 @@ mutations! {
         world(&[Malformed], Budget { crashes: 1, ..NOTHING }).alone();
     key_header_always_honoured: [KeyHeaderAlwaysHonoured] breaks NobodyChoosesAKey in
         world(&[Empty], Budget { forgeries: 1, ..NOTHING });
-    dead_letter_deleted_with_row: [DeadLetterDeletedWithRow] breaks PositionPassesOnlySettled in
-        world(&[Malformed], Budget { replays: 1, rollbacks: 1, ..NOTHING }).alone();
-    dead_letter_deleted_once_flushed: [DeadLetterDeletedOnceFlushed] breaks PositionPassesOnlySettled in
-        world(&[Malformed], Budget { replays: 1, rollbacks: 1, ..NOTHING }).with_standby().alone();
-    taken_in_marker_stays: [TakenInMarkerStays] breaks NothingIsLost in
-        world(&[Malformed], Budget { replays: 1, rollbacks: 1, stream_restores: 1, ..NOTHING })
-            .alone()
-            .without_views();
-    drop_leaves_no_marker: [DropLeavesNoMarker] breaks MemoryIsTheTable in
+    deletion_without_bound: [DeletionWithoutBound] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    no_renewal: [NoRenewal] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    noted_after_commit: [NotedAfterCommit] breaks RowOrDeadLetter in
+        one(NewModelOnly, Budget { rollbacks: 1, early_expiries: 1, stalls: 1, ..NOTHING }).with_old_model(1);
+    copy_read_after_commit: [CopyReadAfterCommit] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, early_expiries: 1, stalls: 1, ..NOTHING }).with_old_model(1);
+    note_goes_back: [NoteGoesBack] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { replays: 1, rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(2);
+    note_withdrawn: [NoteWithdrawn] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { replays: 1, rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    note_withdrawn_after_a_refused_row: [NoteWithdrawn] breaks PositionPassesOnlySettled in
+        one(Refusable, Budget { fixes: 1, rollbacks: 1, early_expiries: 1, ..NOTHING });
+    note_not_honoured: [NoteNotHonoured] breaks PositionPassesOnlySettled in
+        one(Malformed, Budget { replays: 1, rollbacks: 1, ..NOTHING }).alone();
+    left_copies_not_listed: [LeftCopiesNotListed] breaks RowOrDeadLetter in
+        one(Malformed, Budget { replays: 1, crashes: 1, ..NOTHING }).alone();
+    listed_row_looked_up_first: [ListedRowLookedUpFirst] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { replays: 1, rollbacks: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    note_forgotten_beside_dead_letter: [NoteForgottenBesideDeadLetter] breaks RowOrDeadLetter in
+        world(&[Malformed, Good], Budget { replays: 1, crashes: 1, purges: 1, ..NOTHING })
+            .one_by_one().without_views().alone();
+    drop_leaves_no_note: [DropLeavesNoNote] breaks MemoryIsTheTable in
         world(&[NewModelOnly], Budget { drops: 1, ..NOTHING }).with_old_model(1);
     dead_letter_loss_ignored: [DeadLetterLossIgnored] breaks NothingIsLost in
         world(&[Malformed], Budget { lost_dead_letters: 1, ..NOTHING }).alone();
