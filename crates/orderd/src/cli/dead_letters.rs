@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::connection_args::NatsArgs;
+use super::connection_args::{NatsArgs, PgArgs};
 
 /// `orderd dead-letters`
 #[derive(Args, Debug, Clone)]
@@ -81,10 +81,13 @@ pub struct DeadLetterReplay {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters drop 1700000000000000000-42\n  \
     orderd dead-letters drop --all --yes\n\n\
+    Asks the table whether it has rows with these keys: they are left alone, and come back after a restore.\n\n\
     Exit codes: 0 dropped; 1 a key has no dead letter, not confirmed, or NATS can't be reached.")]
 pub struct DeadLetterDrop {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) which: WhichDeadLetters,
     /// Don't ask before dropping.

@@ -1,6 +1,6 @@
 //! `orderd dead-letters`: lists, replays and drops dead letters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,25 +11,30 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 
 use super::confirm::confirmed;
 use super::progress::Progress;
 use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
-    NatsArgs, WhichDeadLetters,
+    NatsArgs, PgArgs, WhichDeadLetters,
 };
-use crate::config::{ConfigError, Nats};
+use crate::config::{ConfigError, Nats, Postgres};
 use crate::dead_letters::dead_letter_format::{DeadLetter, header};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::logging::audit;
-use crate::nats;
 use crate::wording::counted;
 use crate::wording::shown;
+use crate::{nats, postgres};
 
 /// Maximum time without an outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time limit for asking the table.
+const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of dead letters whose reason is printed.
 const MAX_EXPLAINED: usize = 20;
@@ -228,8 +233,10 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
     let by = audit::Actor::os_user();
+    let rows = if letters.is_empty() { None } else { rows(&args.pg, &letters).await };
     for letter in &letters {
-        store.discard(&letter.key).await.with_context(|| format!("can't drop {}", letter.key))?;
+        let has_row = rows.as_ref().map(|rows| rows.contains(&letter.key));
+        store.discard(&letter.key, has_row).await.with_context(|| format!("can't drop {}", letter.key))?;
         audit::note("drop", &by, &[("key", letter.key.as_str()), ("outcome", "dropped")]);
         progress.add(1);
     }
@@ -237,6 +244,27 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     let dropped = json!({ "count": letters.len() });
     super::print(&if args.json { format!("{dropped}\n") } else { format!("{count} dropped\n") })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The keys of these dead letters that the table has rows of; `None`: it can't be asked.
+async fn rows(args: &PgArgs, letters: &[DeadLetter]) -> Option<HashSet<String>> {
+    let asked = async {
+        let settings = Postgres::new(args)?;
+        let connection = postgres::connect_once(&settings).await?;
+        let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+        match postgres::existing_ids(&connection.client, &settings.table, &keys).await {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(HashSet::new()),
+            asked => asked.map_err(postgres::explain),
+        }
+    };
+    let asked = timeout(ROWS_TIMEOUT, asked).await.map_err(anyhow::Error::from).flatten();
+    asked.inspect_err(|error| {
+        super::complain(&format!(
+            "orderd: can't look whether the table has rows with these keys: {error:#}; if it has, and is restored to a \
+             state without them, their messages do not become rows again"
+        ));
+    })
+    .ok()
 }
 
 async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {

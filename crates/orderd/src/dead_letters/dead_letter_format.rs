@@ -29,6 +29,8 @@ const CUT: char = '…';
 pub(crate) mod header {
     /// In a note: the sequence of the message that became the order.
     pub(crate) const TAKEN_IN_BY: &str = "Orderd-Taken-In-By";
+    /// In a note: that this message did not become the order after all.
+    pub(crate) const NOTE_STATE: &str = "Orderd-Note-State";
     pub(crate) const REASON: &str = "Orderd-Reason";
     pub(crate) use crate::nats::headers::{DETAIL, PATH};
     pub(crate) const OFFSET: &str = "Orderd-Offset";

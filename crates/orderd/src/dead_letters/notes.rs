@@ -1,13 +1,14 @@
 //! Notes about dead letters, in their stream: which message becomes the order of one, and which were dropped. They decide
-//! when messages are read again, after a restore for instance.
+//! when messages are read again, after a restore for instance. A note of a message stays until the message has left the
+//! stream of orders: whoever refuses the message later may not rely on the copy of the dead letter that is there.
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use order::Key;
 
-use super::dead_letter_format::{header, once};
-use super::store::{DeadLetterStore, LOOKUP_TIMEOUT, in_time};
+use super::dead_letter_format::{header, key_of_dead_letter, once};
+use super::store::{DeadLetterStore, found, in_time};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
 use crate::nats::info;
@@ -30,7 +31,26 @@ pub(crate) enum Replay {
 
 /// The note of which message becomes the order of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TakenInNote {
+pub(crate) struct TakenInNote {
+    /// The sequence of that message in the stream of orders.
+    pub(crate) by: u64,
+    pub(crate) state: NoteState,
+}
+
+/// What became of the message that a note names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoteState {
+    /// It becomes the order, and its dead letter is removed.
+    Accepted,
+    /// PostgreSQL refused its row.
+    Refused,
+    /// The row is from elsewhere, an import for instance. The dead letter stays until somebody drops it.
+    KeyTaken,
+}
+
+/// A note that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredNote {
     /// This process stored it, at this sequence of the stream of dead letters.
     Own(u64),
     /// A later message is noted.
@@ -39,21 +59,41 @@ pub(super) enum TakenInNote {
     Missing,
 }
 
+impl TakenInNote {
+    /// `None` if the headers are not of such a note.
+    pub(super) fn read(headers: Option<&HeaderMap>) -> Option<Self> {
+        let headers = headers?;
+        let state = match headers.get(header::NOTE_STATE).map(|state| state.as_str()) {
+            Some("refused") => NoteState::Refused,
+            Some("key_taken") => NoteState::KeyTaken,
+            _ => NoteState::Accepted,
+        };
+        Some(Self { by: headers.get(header::TAKEN_IN_BY)?.as_str().parse().ok()?, state })
+    }
+
+    /// The headers of a note whose subject has none.
+    fn headers(self) -> HeaderMap {
+        let mut headers = once();
+        headers.insert(header::TAKEN_IN_BY, self.by.to_string().as_str());
+        match self.state {
+            NoteState::Accepted => {}
+            NoteState::Refused => headers.insert(header::NOTE_STATE, "refused"),
+            NoteState::KeyTaken => headers.insert(header::NOTE_STATE, "key_taken"),
+        }
+        headers
+    }
+
+    /// Whether it says that the message at `sequence` becomes the order.
+    fn accepts(self, sequence: u64) -> bool {
+        self == Self { by: sequence, state: NoteState::Accepted }
+    }
+}
+
 impl DeadLetterStore {
     /// How to handle the message at `sequence`, whose header names the dead letter with that key. Waits while the
     /// server can't be reached.
     pub(crate) async fn judge_replay(&self, key: &str, sequence: u64) -> Replay {
-        let mut backoff = Backoff::default();
-        loop {
-            let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.judge_replay_once(key, sequence)).await;
-            match found.map_err(anyhow::Error::from).flatten() {
-                Ok(found) => return found,
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "can't look up a dead letter; retrying")
-                }
-            }
-            backoff.wait().await;
-        }
+        until_answered("look up a dead letter", || self.judge_replay_once(key, sequence)).await
     }
 
     async fn judge_replay_once(&self, key: &str, sequence: u64) -> anyhow::Result<Replay> {
@@ -61,16 +101,19 @@ impl DeadLetterStore {
         if !Key::is_from_stream(key) {
             return Ok(Replay::Foreign);
         }
-        if self.find(key).await?.is_some() {
+        let subjects = self.subjects().await?;
+        if self.stored_last(&subjects, &subjects.dead_letter(key)).await?.is_some() {
             return Ok(Replay::Honoured);
         }
-        let subjects = self.subjects().await?;
-        if let Some(by) = self.taken_in_by(&subjects, key).await? {
-            // By this message, and the table may have gone back since.
-            return Ok(if by == sequence { Replay::Honoured } else { Replay::TakenIn });
+        if self.stored_last(&subjects, &subjects.dropped(key)).await?.is_some() {
+            return Ok(Replay::Dropped);
         }
-        let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
-        Ok(if is_dropped { Replay::Dropped } else { Replay::Foreign })
+        Ok(match in_time(self.taken_in(&subjects, key)).await? {
+            // The table may have gone back since.
+            Some(note) if note.by == sequence => Replay::Honoured,
+            Some(_) => Replay::TakenIn,
+            None => Replay::Foreign,
+        })
     }
 
     /// Whether the message at `sequence` has become the order of that dead letter, which is gone.
@@ -80,68 +123,86 @@ impl DeadLetterStore {
     pub(crate) async fn has_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
         let subjects = self.subjects().await?;
         let is_there = self.last(&subjects, &subjects.dead_letter(key)).await?.is_some();
-        Ok(!is_there && self.taken_in_by(&subjects, key).await? == Some(sequence))
+        let note = self.taken_in(&subjects, key).await?;
+        Ok(!is_there && note.is_some_and(|note| note.accepts(sequence)))
     }
 
     /// Whether the message at `sequence` is noted as the one that becomes the order of that dead letter. Waits while the
     /// server can't be reached.
     pub(crate) async fn is_noted_taken_in(&self, key: &str, sequence: u64) -> bool {
-        let mut backoff = Backoff::default();
-        loop {
-            let noted = async { self.taken_in_by(&*self.subjects().await?, key).await };
-            match tokio::time::timeout(LOOKUP_TIMEOUT, noted).await.map_err(anyhow::Error::from).flatten() {
-                Ok(by) => return by == Some(sequence),
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "can't look up a note of a dead letter; retrying"
-                    );
-                }
-            }
-            backoff.wait().await;
-        }
+        let note = until_answered("look up a note of a dead letter", || async {
+            in_time(self.taken_in(&*self.subjects().await?, key)).await
+        });
+        note.await.is_some_and(|note| note.accepts(sequence))
     }
 
-    pub(super) async fn taken_in_by(
+    /// Whether the message at `sequence` of the stream of orders is a replay of that dead letter: a stream that was
+    /// restored may lack it, or have another message there. Waits while the server can't be reached.
+    pub(crate) async fn is_replay(&self, key: &str, sequence: u64) -> bool {
+        until_answered("look up a replay", || async {
+            let source = self.subjects().await?.source.clone();
+            let stream = self.context.get_stream_no_info(&source).await?;
+            let message = in_time(async { found(stream.get_raw_message(sequence).await) }).await?;
+            Ok(message.is_some_and(|found| key_of_dead_letter(Some(&found.headers)).as_deref() == Some(key)))
+        })
+        .await
+    }
+
+    pub(super) async fn taken_in(
         &self,
         subjects: &DeadLetterSubjects,
         key: &str,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Option<TakenInNote>> {
         let note = self.last(subjects, &subjects.taken_in(key)).await?;
-        Ok(note.and_then(|note| taken_in_by(Some(&note.headers))))
+        Ok(note.and_then(|note| TakenInNote::read(Some(&note.headers))))
     }
 
-    /// Notes that the message at `sequence` becomes the order of the dead letter, always in a new copy: a late
-    /// [`Self::withdraw`] must not reach the note of another process. A later message that is noted stays noted, because
-    /// it is read again after this one.
-    pub(super) async fn put_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<TakenInNote> {
+    /// Notes that the message at sequence `by` becomes the order of the dead letter, always in a new copy: a late
+    /// [`Self::note_refused`] must not reach the note of another process. A later message that is noted stays noted,
+    /// because it is read again after this one.
+    pub(super) async fn note_accepted(&self, key: &str, by: u64) -> anyhow::Result<StoredNote> {
         let subjects = self.subjects().await?;
         let subject = subjects.taken_in(key);
-        let mut headers = once();
-        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
+        let headers = TakenInNote { by, state: NoteState::Accepted }.headers();
         if let Some(stored) = in_time(self.put(subject.clone(), headers.clone(), Bytes::new())).await? {
-            return Ok(TakenInNote::Own(stored));
+            return Ok(StoredNote::Own(stored));
         }
         let changed = || format!("another process has changed the note of {key} meanwhile");
-        let note = self.stored_last(&subjects, &subject).await?.with_context(changed)?;
-        if taken_in_by(Some(&note.headers)) > Some(sequence) {
-            return Ok(TakenInNote::OfLater);
+        let known = self.stored_last(&subjects, &subject).await?.with_context(changed)?;
+        if TakenInNote::read(Some(&known.headers)).is_some_and(|note| note.by > by) {
+            return Ok(StoredNote::OfLater);
         }
-        let stored = self.put_over(note.sequence, subject, headers, Bytes::new()).await?;
+        let stored = self.put_over(known.sequence, subject, headers, Bytes::new()).await?;
         let stored = stored.with_context(changed)?;
-        self.delete_message(&subjects, note.sequence).await?;
-        Ok(TakenInNote::Own(stored))
+        self.delete_before(&subjects, &subjects.taken_in(key), stored).await?;
+        Ok(StoredNote::Own(stored))
     }
 
-    /// Notes that the order of that key does not come from a replay, unless another message is noted.
+    /// Changes a note of this process: the message at sequence `by` did not become the order. Its dead letter must be
+    /// stored before that.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
-    pub(crate) async fn note_own_row(&self, key: &str) -> anyhow::Result<()> {
+    pub(super) async fn note_refused(&self, key: &str, by: u64, own: StoredNote) -> anyhow::Result<()> {
+        let StoredNote::Own(sequence) = own else { return Ok(()) };
         let subjects = self.subjects().await?;
-        let Some(sequence) = Key::sequence_of(key) else { return Ok(()) };
-        let mut headers = once();
-        headers.insert(header::TAKEN_IN_BY, sequence.to_string().as_str());
+        let headers = TakenInNote { by, state: NoteState::Refused }.headers();
+        let subject = subjects.taken_in(key);
+        match self.put_over(sequence, subject.clone(), headers, Bytes::new()).await? {
+            Some(stored) => self.delete_before(&subjects, &subject, stored).await,
+            // Another process has noted something since.
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that the row of that key is from elsewhere, unless a message is noted.
+    ///
+    /// # Errors
+    /// The server can't be reached, or refuses.
+    pub(crate) async fn note_key_taken(&self, key: &str) -> anyhow::Result<()> {
+        let subjects = self.subjects().await?;
+        let Some(by) = Key::sequence_of(key) else { return Ok(()) };
+        let headers = TakenInNote { by, state: NoteState::KeyTaken }.headers();
         in_time(self.put(subjects.taken_in(key), headers, Bytes::new())).await.map(drop)
     }
 
@@ -161,8 +222,12 @@ impl DeadLetterStore {
                     continue;
                 }
                 let Some(note) = self.stored_last(&subjects, &subject).await? else { continue };
-                if subject == subjects.taken_in(key) && !has_left(taken_in_by(Some(&note.headers))) {
-                    continue;
+                if subject == subjects.taken_in(key) {
+                    // Beside a dead letter, a killed process may have left it, and the next writer removes that.
+                    let by = TakenInNote::read(Some(&note.headers)).map(|note| note.by);
+                    if !has_left(by) || self.copy(key).await?.is_some() {
+                        continue;
+                    }
                 }
                 // This copy only: the note may be about another message by now.
                 self.delete_message(&subjects, note.sequence).await?;
@@ -176,7 +241,14 @@ impl DeadLetterStore {
     }
 }
 
-/// The message that a note names.
-pub(super) fn taken_in_by(headers: Option<&HeaderMap>) -> Option<u64> {
-    headers?.get(header::TAKEN_IN_BY)?.as_str().parse().ok()
+/// Asks until the server answers.
+async fn until_answered<T, A: Future<Output = anyhow::Result<T>>>(what: &str, ask: impl Fn() -> A) -> T {
+    let mut backoff = Backoff::default();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "can't {what}; retrying"),
+        }
+        backoff.wait().await;
+    }
 }

@@ -2,72 +2,106 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use order::Key;
+use tokio::time::timeout;
 
-use super::notes::taken_in_by;
+use super::notes::{NoteState, TakenInNote};
 use super::store::DeadLetterStore;
 use super::watch;
+use crate::backoff::Backoff;
 use crate::flow_state::Watermark;
 use crate::nats::stream_scan::Scan;
+
+/// How long to try to list the notes, while NATS does not answer.
+const NOTES_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long to try to list dead letters, which is not as important.
+const LETTERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of messages that were refused before.
 #[derive(Default)]
 pub(crate) struct RefusedBefore {
-    /// What became of their dead letters, by key: the sequence of the message that became the order; `None`: it was
-    /// dropped.
-    pub(crate) decided: HashMap<String, Option<u64>>,
-    /// The keys of replays that were noted as accepted and that the position has passed. If the process was killed after
-    /// their commit, their dead letters are still there.
-    pub(crate) passed: Vec<String>,
+    /// What became of the dead letters of messages that are read again, by key: the sequence of the message that became
+    /// the order; `None`: it was dropped.
+    decided: HashMap<String, Option<u64>>,
+    /// The keys of messages that were noted as accepted and that the position has passed: they are rows. If their writer
+    /// was killed after the commit, their dead letters are still there.
+    pub(crate) accepted: Vec<String>,
     /// The keys that have dead letters, of messages that are read again.
-    pub(crate) letters: HashSet<String>,
+    letters: HashSet<String>,
 }
 
 impl RefusedBefore {
-    /// Whether the message at `sequence` does not become the order of that key: another one did, or none is to.
-    pub(crate) fn is_decided_otherwise(&self, key: &str, sequence: u64) -> bool {
-        self.decided.get(key).is_some_and(|by| *by != Some(sequence))
+    /// Looks for the dead letters of messages behind `after` in the stream of orders, and for the notes about them. Waits
+    /// while NATS does not answer.
+    pub(crate) async fn find(store: &DeadLetterStore, after: Watermark) -> Self {
+        let mut found = Self::default();
+        let adding = timeout(NOTES_TIMEOUT, async {
+            let mut backoff = Backoff::default();
+            while let Err(error) = found.add_notes(store, after).await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "can't list what became of dead letters; retrying"
+                );
+                backoff.wait().await;
+            }
+        });
+        if adding.await.is_err() {
+            tracing::warn!(
+                seconds = NOTES_TIMEOUT.as_secs(),
+                "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
+            );
+        }
+        let adding = timeout(LETTERS_TIMEOUT, found.add_letters(store, after)).await;
+        if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "can't list all dead letters: those of messages that are accepted now may stay; orderd verify names them"
+            );
+        }
+        found
     }
 
-    /// Adds the notes about messages behind `after` in the stream of orders.
-    ///
-    /// # Errors
-    /// NATS can't be reached.
-    pub(crate) async fn add_notes(
-        &mut self,
-        store: &DeadLetterStore,
-        after: Watermark,
-    ) -> anyhow::Result<()> {
+    /// What became of the dead letter of that key, if the message at `sequence` did not become its order: another one did,
+    /// whose sequence this is, or it was dropped.
+    pub(crate) fn decided_otherwise(&self, key: &str, sequence: u64) -> Option<Option<u64>> {
+        self.decided.get(key).copied().filter(|by| *by != Some(sequence))
+    }
+
+    pub(crate) fn has_letter(&self, key: &str) -> bool {
+        self.letters.contains(key)
+    }
+
+    async fn add_notes(&mut self, store: &DeadLetterStore, after: Watermark) -> anyhow::Result<()> {
         let subjects = store.subjects().await?;
+        let mut dropped = HashSet::new();
+        let mut accepted = HashSet::new();
         let add = |message: &Message| {
             let Some(key) = subjects.decided_key(&message.subject) else { return };
-            let by = taken_in_by(message.headers.as_ref());
-            let is_dropped = message.subject.as_str() == subjects.dropped(key);
-            let own = Key::sequence_of(key);
-            if own > Some(after.seq) {
-                if is_dropped || by.is_some() {
-                    // A note of an accepted replay that names no message decides nothing.
-                    self.decided.insert(key.to_owned(), by);
-                }
-            } else if by.is_some() && by != own && by <= Some(after.seq) {
-                self.passed.push(key.to_owned());
+            let is_read_again = Key::sequence_of(key) > Some(after.seq);
+            if message.subject.as_str() == subjects.dropped(key) {
+                dropped.insert(key.to_owned());
+                return;
+            }
+            // A note of an accepted replay that names no message decides nothing, nor does one of a refused replay.
+            let Some(note) = TakenInNote::read(message.headers.as_ref()) else { return };
+            if is_read_again && note.state != NoteState::Refused {
+                self.decided.insert(key.to_owned(), Some(note.by));
+            } else if !is_read_again && note.state == NoteState::Accepted && note.by <= after.seq {
+                accepted.insert(key.to_owned());
             }
         };
-        each_since(store, after, subjects.all_decided().into(), add).await
+        each_since(store, after, subjects.all_decided().into(), add).await?;
+        self.accepted = accepted.difference(&dropped).cloned().collect();
+        // Dropping a dead letter leaves a note only if there is no row.
+        self.decided.extend(dropped.into_iter().map(|key| (key, None)));
+        Ok(())
     }
 
-    /// Adds the keys of dead letters whose messages lie behind `after` in the stream of orders.
-    ///
-    /// # Errors
-    /// NATS can't be reached.
-    pub(crate) async fn add_letters(
-        &mut self,
-        store: &DeadLetterStore,
-        after: Watermark,
-    ) -> anyhow::Result<()> {
+    async fn add_letters(&mut self, store: &DeadLetterStore, after: Watermark) -> anyhow::Result<()> {
         let subjects = store.subjects().await?;
         let add = |message: &Message| {
             let key = subjects.key(&message.subject);
@@ -86,6 +120,9 @@ async fn each_since(
     mut add: impl FnMut(&Message),
 ) -> anyhow::Result<()> {
     let subjects = store.subjects().await?;
+    if store.info(&subjects).await?.is_none() {
+        return Ok(());
+    }
     let stream = store.context.get_stream(&subjects.stream).await?;
     let deliver_policy = after.time.map_or(Ok(DeliverPolicy::All), watch::since)?;
     let wanted = pull::Config { deliver_policy, filter_subjects, headers_only: true, ..Default::default() };

@@ -8,7 +8,7 @@
 use async_nats::jetstream::message::StreamMessage;
 use time::OffsetDateTime;
 
-use super::notes::TakenInNote;
+use super::notes::StoredNote;
 use super::store::{DeadLetterStore, is_refused};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
@@ -39,7 +39,7 @@ pub(crate) struct AcceptedLetter {
     by: u64,
     /// The copy that is removed once the order is committed; `None`: there was none.
     copy: Option<StoredCopy>,
-    note: TakenInNote,
+    note: StoredNote,
 }
 
 impl DeadLetterStore {
@@ -61,12 +61,21 @@ impl DeadLetterStore {
     }
 
     async fn accept_once(&self, key: &str, by: u64) -> anyhow::Result<AcceptedLetter> {
-        let note = match self.put_taken_in(key, by).await {
-            // A full stream has room for the note once the dead letter is deleted.
-            Err(error) if is_refused(&error) => TakenInNote::Missing,
+        let note = match self.note_accepted(key, by).await {
+            Err(error) if is_refused(&error) => {
+                tracing::warn!(
+                    key,
+                    error = format!("{error:#}"),
+                    "can't note which message becomes the order of a dead letter, so the dead letter stays: make room in \
+                     the stream of dead letters, and replay it again"
+                );
+                StoredNote::Missing
+            }
             noted => noted?,
         };
-        Ok(AcceptedLetter { key: key.to_owned(), by, copy: self.copy(key).await?, note })
+        // Without the note, a process that refuses the message may rely on the copy.
+        let copy = if note == StoredNote::Missing { None } else { self.copy(key).await? };
+        Ok(AcceptedLetter { key: key.to_owned(), by, copy, note })
     }
 
     /// The copy of the dead letter that is there.
@@ -81,50 +90,32 @@ impl DeadLetterStore {
 
     /// The order of a dead letter is in the table: the dead letter goes. Waits as long as the server can't be reached.
     pub(crate) async fn remove_accepted(&self, accepted: AcceptedLetter) {
-        let AcceptedLetter { key, by, copy, note } = accepted;
-        if let Some(copy) = copy
-            && !self.remove(&key, copy).await
-        {
-            return;
-        }
-        if note == TakenInNote::Missing
-            && let Err(error) = self.put_taken_in(&key, by).await
-        {
-            let error = format!("{error:#}");
-            tracing::warn!(key, error, "can't record which message became the order of a dead letter");
+        if let Some(copy) = accepted.copy {
+            self.remove(&accepted.key, copy).await;
         }
     }
 
-    /// The message did not become the order: PostgreSQL refused its row. Its dead letter must be stored before this: the
-    /// note says that the copy which was there may be about to go.
+    /// The message did not become the order: PostgreSQL refused its row. Its dead letter must be stored before this.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
     pub(crate) async fn withdraw(&self, accepted: &AcceptedLetter) -> anyhow::Result<()> {
-        let TakenInNote::Own(sequence) = accepted.note else { return Ok(()) };
-        let subjects = self.subjects().await?;
-        let found = self.stored_last(&subjects, &subjects.taken_in(&accepted.key)).await?;
-        if found.is_some_and(|found| found.sequence == sequence) {
-            self.delete_message(&subjects, sequence).await?;
-        }
-        Ok(())
+        self.note_refused(&accepted.key, accepted.by, accepted.note).await
     }
 
-    /// Removes that copy, and older ones. Waits as long as the server can't be reached; returns whether it was removed:
-    /// some streams deny that.
-    pub(crate) async fn remove(&self, key: &str, copy: StoredCopy) -> bool {
+    /// Removes that copy, and older ones. Waits as long as the server can't be reached.
+    pub(crate) async fn remove(&self, key: &str, copy: StoredCopy) {
         let mut backoff = Backoff::default();
         let remove = async || self.remove_copies(&*self.subjects().await?, key, copy).await;
         while let Err(error) = remove().await {
             let error = format!("{error:#}");
             if self.denies_deletion().await {
                 tracing::error!(key, error, "can't remove the dead letter of an accepted document; it stays");
-                return false;
+                return;
             }
             tracing::warn!(key, error, "can't remove a dead letter; retrying");
             backoff.wait().await;
         }
-        true
     }
 
     pub(super) async fn remove_copies(
@@ -135,7 +126,7 @@ impl DeadLetterStore {
     ) -> anyhow::Result<()> {
         // The first part first, because lists show only first parts. A second part is stored before its first part.
         for subject in [subjects.dead_letter(key), subjects.second_part(key)] {
-            while let Some(found) = self.stored_last(subjects, &subject).await? {
+            while let Some(found) = self.stored_first(subjects, &subject).await? {
                 if !copy.covers(&found) {
                     break;
                 }

@@ -19,6 +19,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, once};
+use super::notes::NoteState;
 use super::removal::StoredCopy;
 use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
@@ -26,9 +27,7 @@ use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
 use crate::nats::orders_stream;
 
-/// How long to wait for a response, which never comes if its connection broke. The intake waits too, and retries; a
-/// command or an erasing request tries once.
-pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a command or an erasing request, which tries once, waits for a response.
 const UNBATCHED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -214,7 +213,7 @@ impl DeadLetterStore {
                 }
                 continue;
             };
-            let is_noted = in_time(self.taken_in_by(subjects, key)).await?.is_some();
+            let is_noted = in_time(self.taken_in(subjects, key)).await?.is_some();
             if !is_noted || self.renew(subjects, key, found).await? {
                 return Ok(false);
             }
@@ -250,9 +249,7 @@ impl DeadLetterStore {
         match renewed.await {
             Ok(stored) => {
                 if stored.is_some() {
-                    for copy in second.iter().chain([&found]) {
-                        self.delete_message(subjects, copy.sequence).await?;
-                    }
+                    self.remove_copies(subjects, key, copy).await?;
                 }
                 Ok(stored.is_some())
             }
@@ -300,6 +297,31 @@ impl DeadLetterStore {
         subject: &str,
     ) -> anyhow::Result<Option<StreamMessage>> {
         in_time(self.last(subjects, subject)).await
+    }
+
+    /// The first message with that subject: an earlier copy, if a later one could be stored and this one not deleted.
+    pub(super) async fn stored_first(
+        &self,
+        subjects: &DeadLetterSubjects,
+        subject: &str,
+    ) -> anyhow::Result<Option<StreamMessage>> {
+        let stream = self.stream(subjects).await?;
+        in_time(async { found(stream.get_first_raw_message_by_subject(subject, 1).await) }).await
+    }
+
+    /// Deletes what is stored with that subject before this sequence.
+    pub(super) async fn delete_before(
+        &self,
+        subjects: &DeadLetterSubjects,
+        subject: &str,
+        sequence: u64,
+    ) -> anyhow::Result<()> {
+        while let Some(found) = self.stored_first(subjects, subject).await?
+            && found.sequence < sequence
+        {
+            self.delete_message(subjects, found.sequence).await?;
+        }
+        Ok(())
     }
 
     /// Stores a message, and returns its sequence; `None`: the last one with that subject is not the expected one.
@@ -405,13 +427,16 @@ impl DeadLetterStore {
     }
 
     /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back.
+    /// `has_row`: whether the table has a row with its key; that row comes back from the message if the table goes back.
+    /// `None`: that is not known.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
-    pub(crate) async fn discard(&self, key: &str) -> anyhow::Result<()> {
+    pub(crate) async fn discard(&self, key: &str, has_row: Option<bool>) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
-        if self.taken_in_by(&subjects, key).await?.is_some() {
-            // The order of that key is in the table, and must become it again if the table goes back.
+        let note = self.taken_in(&subjects, key).await?;
+        if has_row.unwrap_or(note.is_some_and(|note| note.state != NoteState::Refused)) {
+            self.note_key_taken(key).await?;
             return self.delete_copies(&subjects, key).await.map(drop);
         }
         let noted = self.put(subjects.dropped(key), once(), Bytes::new()).await;

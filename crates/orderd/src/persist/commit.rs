@@ -39,9 +39,7 @@ impl RunningWriter {
         };
         self.renewing(fence, self.committed_watermark(), stored).await?;
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
-        self.passes_dead_letters = batch.iter().any(|rows| !rows.orders.refused.is_empty());
         self.commit_rows(fence, batch).await?;
-        self.passes_dead_letters = false;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
             self.deps.receipts.skipped(skipped.headers.as_ref(), &skipped.key, skipped.refused).await;
         }
@@ -56,7 +54,8 @@ impl RunningWriter {
 
     /// Commits rows and position, in as many parts as needed.
     async fn commit_rows(&mut self, fence: &mut Fence, batch: &[EncodedRows]) -> Result<(), TermEnd> {
-        let again = self.rows_decided_otherwise(batch);
+        let deciding = self.rows_decided_otherwise(batch);
+        let again = self.renewing(fence, self.committed_watermark(), deciding).await?;
         let all: Vec<_> = row_indexes(batch).into_iter().filter(|row| !again.contains(row)).collect();
         if all.is_empty() {
             return match batch.last() {
@@ -154,14 +153,14 @@ impl RunningWriter {
                 && !self.may_be_stored
                 && !needs_insert(batch, &self.erased.borrow())
                 && self.connection.as_ref().is_some_and(|connection| connection.takes_copy);
-            let lost = self.messages_lost_up_to(watermark);
-            let values = fence.values(watermark, last_row, lost, self.passes_dead_letters);
+            let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
             let give_up = self.deps.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
             };
             fence.took(begun.elapsed());
+            self.lease = fence.lease();
             match written {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;
@@ -220,8 +219,7 @@ impl RunningWriter {
     /// Moves the position over messages that make no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
-            let lost = self.messages_lost_up_to(watermark);
-            let values = fence.values(watermark, None, lost, self.passes_dead_letters);
+            let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
             let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
                 passed = self.advance_once(&values) => passed,
@@ -298,7 +296,8 @@ impl RunningWriter {
     }
 
     /// The fence did not match. An erasure, or an operator resetting the count of lost messages, changes the row but
-    /// neither session nor position: then writing continues, with the new erased keys.
+    /// neither session nor position: then writing continues, with the new erased keys. If the lease has expired, this
+    /// process has to take it again, as any other.
     async fn reread(&mut self, fence: &mut Fence) -> Result<(), TermEnd> {
         let give_up = self.deps.give_up.clone();
         let read = tokio::select! {
@@ -313,13 +312,8 @@ impl RunningWriter {
             found.session == fence.session && found.session == seen.session && found.seq == seen.seq
         };
         match (found, self.seen) {
-            // Nobody else has taken the lease, which may have expired.
-            (Some(found), Some(seen))
-                if is_as_left(&found, seen) && self.passes_dead_letters && found.is_free =>
-            {
-                tracing::info!(
-                    "the lease has expired before dead letters were passed; this process reads again"
-                );
+            (Some(found), Some(seen)) if is_as_left(&found, seen) && found.is_free => {
+                tracing::info!("the lease has expired; this process takes it again");
                 Err(TermEnd::SteppedDown)
             }
             (Some(found), Some(seen)) if is_as_left(&found, seen) => {
@@ -428,7 +422,6 @@ impl RunningWriter {
                 );
             }
         }
-        self.passes_dead_letters = true;
         self.advance(fence, watermark).await?;
         if let Some(traces) = &self.deps.traces {
             traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));

@@ -108,7 +108,7 @@ impl WriterConnection {
 
     async fn prepare_insert(&self) -> Result<Statement, tokio_postgres::Error> {
         let (client, format) = (&self.inner.client, self.traits.format);
-        let source = format!("fence, unnest($11::text[], $12::{}[]) AS new (id, data)", format.column_type());
+        let source = format!("fence, unnest($10::text[], $11::{}[]) AS new (id, data)", format.column_type());
         let insert = format!(
             "WITH fence AS ({}), added AS ({} RETURNING 1)
              SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",

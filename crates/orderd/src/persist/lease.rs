@@ -22,7 +22,7 @@ use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SHORT_TIMEOUT, 
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// If the last row is missing twice within this time, something deletes new rows.
-const ROW_LOSS_WINDOW: Duration = Duration::from_secs(600);
+pub(super) const ROW_LOSS_WINDOW: Duration = Duration::from_secs(600);
 
 impl RunningWriter {
     /// Follows another writer's position until this process has the lease; `None` when the service stops.
@@ -177,11 +177,14 @@ impl RunningWriter {
         let noted = *self.deps.flow_state.vanished.borrow();
         let vanished = noted
             .map_or(0, |vanished| count_lost_messages(&vanished.behind(found.seq), &self.erased.borrow()));
-        let writer = (self.name.as_str(), self.model.as_str());
+        let writer = (self.name.as_str(), self.model.as_str(), self.lease);
+        let begun = Instant::now();
         let taken = lease::take_lease(self.client()?, key, found, writer, start, dead_created, vanished);
         let taken = timeout(LONG_TIMEOUT, self.inner()?.watched(taken)).await;
         let taken = taken.map_err(|_| Abandoned::TimedOut.to_string())?;
         let taken = taken.map_err(|error| describe(&error))?;
+        // A lease that has expired once it is taken could never be used.
+        self.lease = lease::duration(begun.elapsed());
         if !matches!(taken, TakenLease::Taken(_)) {
             return Ok(taken);
         }
@@ -233,6 +236,7 @@ impl RunningWriter {
         };
         let problem = report.filter(|report| report.at_position).map(|report| report.problem);
         let has_lost_rows = !found.has_last_row && self.watches_rows();
+        let lacks_noted_rows = std::mem::take(&mut self.lacks_noted_rows);
         let has_lost_letters =
             found.dead_created.is_some_and(|known| dead_created.is_some_and(|now| now != known));
         let why = match problem {
@@ -248,6 +252,7 @@ impl RunningWriter {
             }
             Some(RunProblem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table lacks the row that was written last",
+            None if lacks_noted_rows => "the table lacks orders that were accepted",
             None if has_lost_letters => "the stream of dead letters was recreated",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"

@@ -1,24 +1,32 @@
 //! How the writer treats replays, and messages that were refused before: which of them become orders, and when their
 //! dead letters go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::batch::{RowIndex, row_indexes};
 use super::connection::CommitFailure;
 use super::encode::EncodedRows;
-use super::writer::{LIST_TIMEOUT, RunningWriter, TermEnd};
+use super::lease::ROW_LOSS_WINDOW;
+use super::writer::{RunningWriter, TermEnd};
 use crate::dead_letters::refused_before::RefusedBefore;
 use crate::dead_letters::removal::{AcceptedLetter, StoredCopy};
+use crate::dead_letters::store::DeadLetterStore;
 use crate::flow_state::Watermark;
 use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::SkipReason;
+use crate::postgres::fence::Fence;
 use crate::postgres::{self, describe};
 
 /// Maximum number of requests in flight to NATS.
 const REQUESTS_IN_FLIGHT: usize = 64;
+
+/// Time limit for looking up which dead letters a killed process has left.
+const COPIES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a replay is skipped, in one word and in words.
 const KEY_TAKEN: SkipReason = (
@@ -28,55 +36,71 @@ const KEY_TAKEN: SkipReason = (
 );
 
 impl RunningWriter {
-    /// Looks for the dead letters of messages that this term reads again, and for what became of them. Does not wait for
-    /// long, because the lease ends.
-    pub(super) async fn find_refused_before(&mut self, after: Watermark) {
-        self.refused_before = RefusedBefore::default();
-        let (store, refused_before) = (self.deps.dead_letters.clone(), &mut self.refused_before);
-        let adding = timeout(LIST_TIMEOUT, refused_before.add_notes(&store, after)).await;
-        if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
-            );
-        }
-        let adding = timeout(LIST_TIMEOUT, refused_before.add_letters(&store, after)).await;
-        if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "can't list all dead letters: those of messages that are accepted now may stay; orderd verify names them"
-            );
-        }
-        if let Err(error) = self.finish_replays().await {
-            tracing::warn!(error, "can't remove dead letters of accepted replays; orderd verify names them");
-        }
-    }
-
-    /// Removes what a killed process has left of replays that it had committed.
-    async fn finish_replays(&mut self) -> Result<(), String> {
-        let passed = std::mem::take(&mut self.refused_before.passed);
-        let store = &self.deps.dead_letters;
-        let copies = stream::iter(passed)
-            .map(async |key| anyhow::Ok(store.copy(&key).await?.map(|copy| (key, copy))))
-            .buffer_unordered(REQUESTS_IN_FLIGHT)
-            .try_filter_map(async |copy| Ok(copy))
-            .try_collect();
-        let copies: Vec<(String, StoredCopy)> = timeout(LIST_TIMEOUT, copies)
-            .await
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .map_err(|error| format!("{error:#}"))?;
-        if copies.is_empty() {
+    /// Looks for the dead letters of messages that this term reads again, and for what became of them; and compares the
+    /// table with the notes.
+    pub(super) async fn find_refused_before(
+        &mut self,
+        fence: &mut Fence,
+        after: Watermark,
+    ) -> Result<(), TermEnd> {
+        let store = self.deps.dead_letters.clone();
+        let finding = async { RefusedBefore::find(&store, after).await };
+        self.refused_before = self.renewing(fence, after, finding).await?;
+        let accepted = std::mem::take(&mut self.refused_before.accepted);
+        if accepted.is_empty() {
             return Ok(());
         }
+        let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &accepted))).await?;
+        let copies = match copies.map_err(anyhow::Error::from).flatten() {
+            Ok(copies) => copies,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "can't compare the table with the notes about dead letters");
+                return Ok(());
+            }
+        };
         // The copies first: one that is stored after this look at the table stays.
-        let keys: Vec<&str> = copies.iter().map(|(key, _)| key.as_str()).collect();
-        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
-        let rows = self.with_short_timeout(rows).await?.map_err(|error| describe(&error))?;
-        for (key, copy) in copies.iter().filter(|(key, _)| rows.contains(key.as_str())) {
-            store.remove(key, *copy).await;
+        let keys: Vec<&str> = accepted.iter().map(String::as_str).collect();
+        let rows = async {
+            let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
+            self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
+        };
+        let rows = match rows.await {
+            Ok(rows) => rows,
+            Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
+        };
+        self.look_for_lost_rows(
+            accepted.iter().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
+        )?;
+        let left = copies.into_iter().filter(|(key, _)| rows.contains(key));
+        let removing =
+            stream::iter(left.collect::<Vec<_>>()).for_each_concurrent(REQUESTS_IN_FLIGHT, |(key, copy)| {
+                let store = store.clone();
+                async move { store.remove(&key, copy).await }
+            });
+        self.renewing(fence, after, removing).await
+    }
+
+    /// These orders were accepted, and are neither rows nor dead letters: the table was restored to a state in which a
+    /// process that had refused them had passed them. The stream is read again, once in a while: rows may also be missing
+    /// because somebody deletes them.
+    fn look_for_lost_rows<'k>(
+        &mut self,
+        mut missing: impl Iterator<Item = &'k String>,
+    ) -> Result<(), TermEnd> {
+        let keeps_rows = self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
+        let is_lost = |key: &&String| !self.erased.borrow().contains(key.as_str());
+        let Some(key) = missing.find(is_lost).filter(|_| keeps_rows) else { return Ok(()) };
+        if self.noted_rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW) {
+            tracing::warn!(
+                key,
+                "the table still lacks an order that was accepted: does something delete rows?"
+            );
+            return Ok(());
         }
-        Ok(())
+        self.noted_rows_lost_at = Some(Instant::now());
+        self.lacks_noted_rows = true;
+        Err(TermEnd::SteppedDown)
     }
 
     /// Reports replays whose keys the table has already. Their dead letters stay until somebody drops them; a note says
@@ -86,7 +110,7 @@ impl RunningWriter {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
             let (key, sequence) = (key.as_str(), position.sequence);
             tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
-            if let Err(error) = self.deps.dead_letters.note_own_row(key).await {
+            if let Err(error) = self.deps.dead_letters.note_key_taken(key).await {
                 let error = format!("{error:#}");
                 tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
             }
@@ -95,17 +119,34 @@ impl RunningWriter {
     }
 
     /// Messages that were refused once, are read again, and don't become the orders of their keys, though this process
-    /// accepts them: replays with other documents did, or their dead letters were dropped.
-    pub(super) fn rows_decided_otherwise(&self, batch: &[EncodedRows]) -> HashSet<RowIndex> {
-        if self.refused_before.decided.is_empty() {
-            return HashSet::new();
-        }
-        let is_decided = |&(chunk, row): &RowIndex| {
+    /// accepts them: replays with other documents do, or their dead letters were dropped. A replay that the stream does not
+    /// have any more, because it was restored too, decides nothing.
+    pub(super) fn rows_decided_otherwise(
+        &self,
+        batch: &[EncodedRows],
+    ) -> impl Future<Output = HashSet<RowIndex>> + use<> {
+        let decided = row_indexes(batch).into_iter().filter_map(|(chunk, row)| {
             let message = &batch[chunk].orders.messages[row];
-            let sequence = message.position.sequence;
-            !message.replayed && self.refused_before.is_decided_otherwise(message.key.as_str(), sequence)
-        };
-        row_indexes(batch).into_iter().filter(is_decided).collect()
+            let (key, sequence) = (message.key.as_str(), message.position.sequence);
+            let by =
+                if message.replayed { None } else { self.refused_before.decided_otherwise(key, sequence) };
+            by.map(|by| ((chunk, row), key.to_owned(), by))
+        });
+        let decided: Vec<_> = decided.collect();
+        let store = self.deps.dead_letters.clone();
+        stream::iter(decided)
+            .map(move |(row, key, by)| {
+                let store = store.clone();
+                async move {
+                    match by {
+                        Some(by) => store.is_replay(&key, by).await.then_some(row),
+                        None => Some(row),
+                    }
+                }
+            })
+            .buffer_unordered(REQUESTS_IN_FLIGHT)
+            .filter_map(std::future::ready)
+            .collect()
     }
 
     /// The replays of a part whose key the table has already with another document: by an import for instance, or by
@@ -159,7 +200,7 @@ impl RunningWriter {
 
     /// Whether its key had a dead letter: it is a replay, or was refused before and is read again.
     fn had_dead_letter(&self, message: &Message) -> bool {
-        message.replayed || self.refused_before.letters.contains(message.key.as_str())
+        message.replayed || self.refused_before.has_letter(message.key.as_str())
     }
 
     /// Notes which messages become the orders of dead letters, before they do.
@@ -190,6 +231,18 @@ impl RunningWriter {
         });
         stream::iter(removing).buffer_unordered(REQUESTS_IN_FLIGHT).collect()
     }
+}
+
+/// The copies of these dead letters that are there, by key.
+async fn copies(
+    store: &Arc<DeadLetterStore>,
+    keys: &[String],
+) -> anyhow::Result<HashMap<String, StoredCopy>> {
+    let asked = stream::iter(keys.to_vec()).map(|key| {
+        let store = store.clone();
+        async move { anyhow::Ok(store.copy(&key).await?.map(|copy| (key, copy))) }
+    });
+    asked.buffer_unordered(REQUESTS_IN_FLIGHT).try_filter_map(async |copy| Ok(copy)).try_collect().await
 }
 
 /// The length of the longest beginning of a part in which no key is repeated: whether a replay gets its key depends on

@@ -94,8 +94,8 @@ pub(super) struct RunningWriter {
     /// Of messages that this term reads again: the process that refused them had another model, or PostgreSQL refused
     /// their rows.
     pub(super) refused_before: RefusedBefore,
-    /// Whether the position moves over dead letters, with the batch that is being committed.
-    pub(super) passes_dead_letters: bool,
+    /// Duration of the next lease that is taken.
+    pub(super) lease: Duration,
     /// Maximum rows in one statement, where the role has a short statement timeout.
     pub(super) max_rows: usize,
     /// Whether the table may already have the next rows. COPY would fail, so INSERT is used until a batch finds no
@@ -112,6 +112,9 @@ pub(super) struct RunningWriter {
     pub(super) expired_before: Option<i128>,
     /// When the last row was found missing.
     pub(super) rows_lost_at: Option<Instant>,
+    /// When orders that were noted as accepted were found missing, and whether that is still to be acted upon.
+    pub(super) noted_rows_lost_at: Option<Instant>,
+    pub(super) lacks_noted_rows: bool,
 }
 
 /// The last seen state of the position's row.
@@ -152,7 +155,7 @@ impl Writer {
             is_refused: false,
             stream: None,
             erased,
-            passes_dead_letters: false,
+            lease: lease::LEASE,
             max_rows: usize::MAX,
             may_be_stored: false,
             watches_rows: true,
@@ -160,6 +163,8 @@ impl Writer {
             messages_lost: 0,
             expired_before: None,
             rows_lost_at: None,
+            noted_rows_lost_at: None,
+            lacks_noted_rows: false,
         };
         while let Some(fence) = running.follow_until_leased(&mut gobchan).await {
             if let TermEnd::Stopped = running.write_while_leased(fence, &mut gobchan).await {
@@ -187,8 +192,9 @@ impl RunningWriter {
     ) -> TermEnd {
         let Some(run) = self.run else { return TermEnd::SteppedDown };
         tracing::info!(writer = self.name, after = run.after.seq, "this process writes now");
-        self.passes_dead_letters = false;
-        self.find_refused_before(run.after).await;
+        if let Err(end) = self.find_refused_before(&mut fence, run.after).await {
+            return end;
+        }
         let mut watermark = run.after;
         let dead_letters = self.dead_letters.clone();
         let mut problems = self.deps.flow_state.problem.subscribe();
@@ -268,17 +274,14 @@ impl RunningWriter {
         waiting: impl Future<Output = T>,
     ) -> Result<T, TermEnd> {
         let give_up = self.deps.give_up.clone();
-        let passes_dead_letters = std::mem::take(&mut self.passes_dead_letters);
         let mut waiting = std::pin::pin!(waiting);
-        let done = loop {
+        loop {
             tokio::select! {
-                done = &mut waiting => break done,
+                done = &mut waiting => return Ok(done),
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
                 () = aligned_interval::next(RENEW_INTERVAL) => self.renew(fence, watermark).await?,
             }
-        };
-        self.passes_dead_letters = passes_dead_letters;
-        Ok(done)
+        }
     }
 
     /// Renews the lease of an idle writer, as long as the stream can be read.

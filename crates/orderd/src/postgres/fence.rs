@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::lease::{LEASE, LONGEST_LEASE};
+use super::lease;
 use super::position::{Position, positions};
 use crate::config::Table;
 use crate::flow_state::Watermark;
@@ -24,12 +24,11 @@ pub(crate) struct Fence {
 
 /// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` the version to match,
 /// `$7` the lease in milliseconds, `$8` the id of the last written row, or null if none is written, `$9` the number of
-/// lost messages that it passes, `$10` whether the lease must not have expired. Returns the row's new `ctid`, and
-/// whether the table still has the previously last written row; or no row if another process has written meanwhile.
+/// lost messages that it passes. Returns the row's new `ctid`, and whether the table still has the previously last
+/// written row; or no row if another process has written meanwhile, or the lease has expired.
 ///
-/// A position that passes dead letters needs the lease: if the lease has expired, another process may have made rows of
-/// those messages, and may be about to remove their dead letters, and a restore may have undone its writes, so that the
-/// version matches again.
+/// Without the lease a version that matches may be one that was restored: another process has taken the lease after it,
+/// may have made rows of messages that this process has refused, and may be about to remove their dead letters.
 ///
 /// The id is replaced only if its row exists: otherwise the first order after a loss of rows would hide the loss.
 pub(crate) fn advance_statement(table: &Table) -> String {
@@ -44,14 +43,14 @@ pub(crate) fn advance_statement(table: &Table) -> String {
              last_row = CASE WHEN $8 IS NOT NULL AND (pos.last_row IS NULL OR {has_last_row}) THEN $8
                              ELSE pos.last_row END
          WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
-           AND (NOT $10 OR lease_until > clock_timestamp())
+           AND lease_until > clock_timestamp()
          RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
         positions(table)
     )
 }
 
 /// The types of its parameters.
-pub(crate) const ADVANCE_TYPES: [Type; 10] = [
+pub(crate) const ADVANCE_TYPES: [Type; 9] = [
     Type::INT8,
     Type::FLOAT8,
     Type::INT8,
@@ -61,7 +60,6 @@ pub(crate) const ADVANCE_TYPES: [Type; 10] = [
     Type::FLOAT8,
     Type::TEXT,
     Type::INT8,
-    Type::BOOL,
 ];
 
 /// The values of the fence's parameters.
@@ -75,18 +73,16 @@ pub(crate) struct FenceValues {
     lease_ms: f64,
     last_row: Option<String>,
     messages_lost: i64,
-    needs_lease: bool,
 }
 
 impl Fence {
     /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
-    /// the id of the last written row, if any; `passes_dead_letters`: the position moves over dead letters.
+    /// the id of the last written row, if any.
     pub(crate) fn values(
         &self,
         watermark: Watermark,
         last_row: Option<&str>,
         messages_lost: u64,
-        passes_dead_letters: bool,
     ) -> FenceValues {
         FenceValues {
             seq: watermark.seq.cast_signed(),
@@ -98,13 +94,12 @@ impl Fence {
             lease_ms: self.lease.as_millis() as f64,
             last_row: last_row.map(str::to_owned),
             messages_lost: messages_lost.cast_signed(),
-            needs_lease: passes_dead_letters,
         }
     }
 
     /// Records the duration of a write: the lease is extended so that the next write may take as long.
     pub(crate) fn took(&mut self, elapsed: Duration) {
-        self.lease = (elapsed * 3).clamp(LEASE, LONGEST_LEASE);
+        self.lease = lease::duration(elapsed);
     }
 
     /// The fence for the row that was read, if this process's session still holds the lease.
@@ -123,10 +118,9 @@ impl Fence {
 }
 
 impl FenceValues {
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, .. } = self;
-        let Self { messages_lost, needs_lease, .. } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost, needs_lease]
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost } = self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost]
     }
 }
 

@@ -15,6 +15,11 @@ use crate::random;
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(30);
 
+/// Duration of a lease where a write takes so long: so long that the next write may take as long.
+pub(crate) fn duration(write: Duration) -> Duration {
+    (write * 3).clamp(LEASE, LONGEST_LEASE)
+}
+
 /// How long to wait for the row's lock when taking the lease.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
@@ -38,20 +43,21 @@ pub(crate) enum TakenLease {
     Locked(String),
 }
 
-/// Takes a free lease, and begins a session at the position or at `start`. `model` and `dead_created` as in
+/// Takes a free lease for that time, and begins a session at the position or at `start`. `model` and `dead_created` as in
 /// [`Position`]; `messages_lost` is added to the count. If the former writer's transaction still locks the row, that
 /// transaction is terminated.
 pub(crate) async fn take_lease(
     client: &Client,
     key: &PositionKey,
     found: &Position,
-    (writer, model): (&str, &str),
+    (writer, model, lease): (&str, &str, Duration),
     start: Option<SessionStart>,
     dead_created: Option<i64>,
     messages_lost: u64,
 ) -> Result<TakenLease, Error> {
     client.batch_execute(&format!("BEGIN; {LOCK_TIMEOUT}")).await?;
-    match begin_session(client, key, found, (writer, model), start, dead_created, messages_lost).await {
+    match begin_session(client, key, found, (writer, model, lease), start, dead_created, messages_lost).await
+    {
         Ok(begun) => {
             client.batch_execute("COMMIT").await?;
             Ok(begun.map_or(TakenLease::ByAnother, |begun| TakenLease::Taken(Box::new(begun))))
@@ -79,7 +85,7 @@ async fn begin_session(
     client: &Client,
     key: &PositionKey,
     found: &Position,
-    (writer, model): (&str, &str),
+    (writer, model, lease): (&str, &str, Duration),
     start: Option<SessionStart>,
     dead_created: Option<i64>,
     messages_lost: u64,
@@ -109,7 +115,7 @@ async fn begin_session(
                 lease_until = clock_timestamp() + interval '{} milliseconds'
          WHERE table_name = $9 AND stream = $10 AND topic = $11 AND nonce = $12 RETURNING ctid::text",
         key.positions(),
-        LEASE.as_millis()
+        lease.as_millis()
     );
     let keeps_last_row = start.is_none() && found.has_last_row;
     let parameters: [(&(dyn ToSql + Sync), Type); 16] = [
@@ -132,7 +138,7 @@ async fn begin_session(
     ];
     let rows = client.query_typed(&statement, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let fence = Fence { ctid: row.try_get(0)?, nonce: begun.nonce, session: begun.session, lease: LEASE };
+    let fence = Fence { ctid: row.try_get(0)?, nonce: begun.nonce, session: begun.session, lease };
     Ok(Some((fence, begun)))
 }
 

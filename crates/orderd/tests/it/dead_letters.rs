@@ -327,20 +327,101 @@ async fn a_dead_letter_that_another_process_may_still_remove_is_stored_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_dead_letter_is_dropped_beside_its_row_becomes_a_row_again_after_a_restore() {
     let (stack, mut service) = Stack::started().await;
-    stack.publish(&[r#"{"track_number":"A"}"#, &order("b")]).await;
-    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#, &order("c")]).await;
+    let keys: Vec<_> = wait_for_dead(&stack, 2).await.iter().map(key_of).collect();
     service.wait_len(1).await;
-    stack.postgres.psql(&format!("INSERT INTO orders2 SELECT '{key}', data FROM orders2")).unwrap();
-    let replayed = stack.run(&["dead-letters", "replay", &key, "--with", "-"], &order("corrected")).await;
+    for key in &keys {
+        let import = format!("INSERT INTO orders2 SELECT '{key}', data FROM orders2 LIMIT 1");
+        stack.postgres.psql(&import).unwrap();
+    }
+    let replay = ["dead-letters", "replay", &keys[0], "--with", "-"];
+    let replayed = stack.run(&replay, &order("corrected")).await;
     let said = String::from_utf8_lossy(&replayed.stderr).into_owned();
     assert!(said.contains("key_taken"), "{said}");
-    assert!(stack.run(&["dead-letters", "drop", &key, "--yes"], "").await.status.success());
+    let dropped = stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await;
+    let said = String::from_utf8_lossy(&dropped.stderr).into_owned();
+    assert!(dropped.status.success() && !said.contains("can't look"), "{said}");
     assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
     assert_eq!(service.stop(), Some(0));
     stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
     let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(4).await;
+    for (key, track) in keys.iter().zip(["A", "B"]) {
+        assert_eq!(service.get(&format!("/order/{key}")).await.json()["track_number"], track);
+    }
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// A process noted the replay as its order, and was killed before the commit; the next one refused it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_noted_and_no_row_stays_dropped_after_a_restore() {
+    let (stack, mut service) = Stack::started().await;
+    let document = r#"{"track_number":"A"}"#;
+    stack.publish(&[document]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    stack.wait_settled(1).await;
+    let context = stack.jetstream().await;
+    let headers = |name: &'static str, value: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(name, value);
+        headers
+    };
+    let note = format!("dead.ORDERS.TESTING.{key}.taken_in");
+    let noted = context.publish_with_headers(note, headers("Orderd-Taken-In-By", "2"), "".into()).await;
+    noted.unwrap().await.unwrap();
+    let sent = context.publish_with_headers("TESTING", headers("Orderd-Key", &key), document.into()).await;
+    sent.unwrap().await.unwrap();
+    stack.wait_settled(2).await;
+    assert!(stack.run(&["dead-letters", "drop", &key, "--yes"], "").await.status.success());
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(2).await;
+    assert_eq!((stack.rows(), listed(&stack, &[]).await), (0, vec![]));
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+/// The stream was restored to before the correction, and the table too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_that_the_stream_lacks_does_not_keep_its_message_from_the_table() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    let replay = ["dead-letters", "replay", &key, "--with", "-"];
+    assert!(stack.run(&replay, &order("corrected")).await.status.success());
+    stack.publish(&[order("b")]).await;
+    stack.wait_settled(3).await;
+    assert_eq!(service.stop(), Some(0));
+    let orders = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
+    orders.delete_message(2).await.unwrap();
+    stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
     stack.wait_settled(3).await;
     assert_eq!(service.get(&format!("/order/{key}")).await.json()["track_number"], "A");
+}
+
+/// PostgreSQL has refused its replay: that is not noted as its order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_was_replayed_in_vain_and_dropped_stays_dropped_after_a_restore() {
+    let (stack, mut service) = Stack::started().await;
+    let bad = "ALTER TABLE orders2 ADD CONSTRAINT bad CHECK (position('bad-one'::bytea in data) = 0)";
+    stack.postgres.psql(bad).unwrap();
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    let replay = ["dead-letters", "replay", &key, "--with", "-"];
+    let said = stack.run(&replay, &order("bad-one")).await;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("refused_by_database"), "{said}");
+    assert!(stack.run(&["dead-letters", "drop", &key, "--yes"], "").await.status.success());
+    stack.wait_settled(2).await;
+    assert_eq!(service.stop(), Some(0));
+    stack
+        .postgres
+        .psql("ALTER TABLE orders2 DROP CONSTRAINT bad; UPDATE orderd_position SET seq = 0")
+        .unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(2).await;
+    assert_eq!((stack.rows(), listed(&stack, &[]).await), (0, vec![]));
     stack.verify(&service, &["--require", "none"]).await;
 }
 

@@ -538,6 +538,32 @@ async fn a_dropped_dead_letter_stays_away_from_a_table_that_is_restored() {
     service.wait_len(6).await;
 }
 
+/// The copy is of a process that had refused the messages; meanwhile the table was older, and another process has made
+/// rows of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_before_a_restore_to_a_later_copy_is_a_dead_letter_again() {
+    let (stack, mut refusing) = Stack::started().await;
+    stack.publish(&[r#"{"track_number":"A"}"#.to_owned(), order("b")]).await;
+    stack.wait_settled(2).await;
+    let dead = async || {
+        let listed = stack.run(&["dead-letters", "list", "--json"], "").await;
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    assert_eq!(dead().await, 1);
+    assert_eq!(refusing.stop(), Some(0));
+    stack.postgres.psql(KEEP).unwrap();
+    stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
+    let mut accepting = stack.serve(&[("REQUIRE", "none")]).await;
+    committed(&stack, 2).await;
+    assert_eq!((accepting.stop(), dead().await), (Some(0), 0));
+    stack.postgres.psql(RESTORE).unwrap();
+    let refusing = stack.serve(&[]).await;
+    eventually("it is a dead letter", async || (dead().await == 1).then_some(())).await;
+    stack.wait_settled(2).await;
+    assert_eq!(stack.rows(), 1);
+    stack.verify(&refusing, &[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn first_replay_that_was_taken_in_is_the_order_again_after_a_restore() {
     let (stack, service) = Stack::started().await;

@@ -123,6 +123,23 @@ async fn a_row_that_postgres_refuses_leaves_memory_and_costs_the_others_nothing(
     .await;
 }
 
+/// Several requests to NATS decide about it, each of which takes 0.5 s here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_names_no_dead_letter_holds_up_nothing_over_a_slow_link() {
+    let stack = Stack::new();
+    let link = devstack::breaker::Breaker::start(([127, 0, 0, 1], stack.nats.port()).into()).unwrap();
+    let service = stack.serve(&[("NATS_PORT", &link.addr().port().to_string())]).await;
+    link.set(devstack::breaker::Mode::Distant(std::time::Duration::from_millis(250)));
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Key", "1700000000000000000-42");
+    let context = stack.jetstream().await;
+    let sent = context.publish_with_headers("TESTING", headers, order("a").into()).await;
+    sent.unwrap().await.unwrap();
+    stack.publish(&[order("b")]).await;
+    stack.wait_settled(2).await;
+    assert_eq!(service.metric("orderd_foreign_keys_total").await, 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publisher_can_not_choose_a_key() {
     let (stack, service) = Stack::started().await;
