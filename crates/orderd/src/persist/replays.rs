@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use order::Key;
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use super::batch::{RowIndex, row_indexes};
@@ -50,24 +52,18 @@ impl RunningWriter {
         if accepted.is_empty() {
             return Ok(());
         }
+        // The copies first: one that is stored after the look at the table stays.
         let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &accepted))).await?;
-        let copies = match copies.map_err(anyhow::Error::from).flatten() {
-            Ok(copies) => copies,
+        let found = match copies.map_err(anyhow::Error::from).flatten() {
+            Ok(copies) => self.rows_of(&accepted).await.map(|rows| (copies, rows)),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let (copies, rows) = match found {
+            Ok(found) => found,
             Err(error) => {
-                let error = format!("{error:#}");
                 tracing::warn!(error, "can't compare the table with the notes about dead letters");
                 return Ok(());
             }
-        };
-        // The copies first: one that is stored after this look at the table stays.
-        let keys: Vec<&str> = accepted.iter().map(String::as_str).collect();
-        let rows = async {
-            let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
-            self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
-        };
-        let rows = match rows.await {
-            Ok(rows) => rows,
-            Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
         };
         self.look_for_lost_rows(
             accepted.iter().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
@@ -81,6 +77,12 @@ impl RunningWriter {
         self.renewing(fence, after, removing).await
     }
 
+    async fn rows_of(&self, keys: &[String]) -> Result<HashSet<String>, String> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
+        self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
+    }
+
     /// These orders were accepted, and are neither rows nor dead letters: the table was restored to a state in which a
     /// process that had refused them had passed them. The stream is read again, once in a while: rows may also be missing
     /// because somebody deletes them.
@@ -89,7 +91,14 @@ impl RunningWriter {
         mut missing: impl Iterator<Item = &'k String>,
     ) -> Result<(), TermEnd> {
         let keeps_rows = self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
-        let is_lost = |key: &&String| !self.erased.borrow().contains(key.as_str());
+        let kept_since =
+            self.deps.settings.keep.map(|keep| (OffsetDateTime::now_utc() - keep).unix_timestamp_nanos());
+        let is_kept = |key: &str| {
+            kept_since.is_none_or(|since| {
+                Key::time_and_sequence(key).is_none_or(|(time, _)| i128::from(time) > since)
+            })
+        };
+        let is_lost = |key: &&String| is_kept(key) && !self.erased.borrow().contains(key.as_str());
         let Some(key) = missing.find(is_lost).filter(|_| keeps_rows) else { return Ok(()) };
         if self.noted_rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW) {
             tracing::warn!(
