@@ -8,7 +8,7 @@ use bytes::Bytes;
 use order::Key;
 
 use super::dead_letter_format::{header, key_of_dead_letter, once};
-use super::store::{DeadLetterStore, found, in_time};
+use super::store::{DeadLetterStore, found, in_time, is_refused};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
 use crate::nats::info;
@@ -53,8 +53,8 @@ pub(crate) enum NoteState {
 pub(super) enum StoredNote {
     /// This process stored it, at this sequence of the stream of dead letters.
     Own(u64),
-    /// A later message is noted.
-    OfLater,
+    /// Another process has stored it, or a later message is noted.
+    OfOther,
     /// The stream has no room for it.
     Missing,
 }
@@ -169,11 +169,17 @@ impl DeadLetterStore {
         }
         let changed = || format!("another process has changed the note of {key} meanwhile");
         let known = self.stored_last(&subjects, &subject).await?.with_context(changed)?;
-        if TakenInNote::read(Some(&known.headers)).is_some_and(|note| note.by > by) {
-            return Ok(StoredNote::OfLater);
+        let note = TakenInNote::read(Some(&known.headers));
+        if note.is_some_and(|note| note.by > by) {
+            return Ok(StoredNote::OfOther);
         }
-        let stored = self.put_over(known.sequence, subject, headers, Bytes::new()).await?;
-        let stored = stored.with_context(changed)?;
+        let stored = match self.put_over(known.sequence, subject, headers, Bytes::new()).await {
+            // A full stream has no room for another copy.
+            Err(error) if is_refused(&error) && note.is_some_and(|note| note.accepts(by)) => {
+                return Ok(StoredNote::OfOther);
+            }
+            stored => stored?.with_context(changed)?,
+        };
         self.delete_before(&subjects, &subjects.taken_in(key), stored).await?;
         Ok(StoredNote::Own(stored))
     }

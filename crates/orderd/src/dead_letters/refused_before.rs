@@ -27,9 +27,9 @@ pub(crate) struct RefusedBefore {
     /// What became of the dead letters of messages that are read again, by key: the sequence of the message that became
     /// the order; `None`: it was dropped.
     decided: HashMap<String, Option<u64>>,
-    /// The keys of messages that were noted as accepted and that the position has passed: they are rows. If their writer
-    /// was killed after the commit, their dead letters are still there.
-    pub(crate) accepted: Vec<String>,
+    /// The keys of messages that the position has passed and whose keys are rows, by their notes. If the writer was killed
+    /// after the commit, the dead letters of those that were accepted are still there.
+    pub(crate) rows: HashMap<String, NoteState>,
     /// The keys that have dead letters, of messages that are read again.
     letters: HashSet<String>,
 }
@@ -78,7 +78,7 @@ impl RefusedBefore {
     async fn add_notes(&mut self, store: &DeadLetterStore, after: Watermark) -> anyhow::Result<()> {
         let subjects = store.subjects().await?;
         let mut dropped = HashSet::new();
-        let mut accepted = HashSet::new();
+        let mut rows = HashMap::new();
         let add = |message: &Message| {
             let Some(key) = subjects.decided_key(&message.subject) else { return };
             let is_read_again = Key::sequence_of(key) > Some(after.seq);
@@ -88,14 +88,17 @@ impl RefusedBefore {
             }
             // A note of an accepted replay that names no message decides nothing, nor does one of a refused replay.
             let Some(note) = TakenInNote::read(message.headers.as_ref()) else { return };
-            if is_read_again && note.state != NoteState::Refused {
+            if note.state == NoteState::Refused {
+                return;
+            }
+            if is_read_again {
                 self.decided.insert(key.to_owned(), Some(note.by));
-            } else if !is_read_again && note.state == NoteState::Accepted && note.by <= after.seq {
-                accepted.insert(key.to_owned());
+            } else if note.by <= after.seq {
+                rows.insert(key.to_owned(), note.state);
             }
         };
         each_since(store, after, subjects.all_decided().into(), add).await?;
-        self.accepted = accepted.difference(&dropped).cloned().collect();
+        self.rows = rows.into_iter().filter(|(key, _)| !dropped.contains(key)).collect();
         // Dropping a dead letter leaves a note only if there is no row.
         self.decided.extend(dropped.into_iter().map(|key| (key, None)));
         Ok(())

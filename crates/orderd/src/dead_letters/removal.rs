@@ -34,12 +34,19 @@ impl StoredCopy {
 
 /// A dead letter whose order is about to be committed.
 pub(crate) struct AcceptedLetter {
-    key: String,
+    pub(crate) key: String,
     /// The sequence of the message that becomes the order.
     by: u64,
-    /// The copy that is removed once the order is committed; `None`: there was none.
+    /// The copy that is removed once the order is committed; `None`: there was none, or it stays.
     copy: Option<StoredCopy>,
     note: StoredNote,
+}
+
+impl AcceptedLetter {
+    /// Whether the note is stored. A full stream has no room for it.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.note != StoredNote::Missing
+    }
 }
 
 impl DeadLetterStore {
@@ -66,8 +73,8 @@ impl DeadLetterStore {
                 tracing::warn!(
                     key,
                     error = format!("{error:#}"),
-                    "can't note which message becomes the order of a dead letter, so the dead letter stays: make room in \
-                     the stream of dead letters, and replay it again"
+                    "can't note which message becomes the order of a dead letter, which stays: make room in the stream of \
+                     dead letters, and replay it again"
                 );
                 StoredNote::Missing
             }

@@ -83,11 +83,17 @@ impl RunningWriter {
             if !taken.is_empty() {
                 kept.to_mut().retain(|row| !taken.contains(row));
             }
+            let accepting = self.accept_dead_letters(batch, &kept);
+            let accepted = self.renewing(fence, self.committed_watermark(), accepting).await?;
+            let without_notes = self.replays_without_notes(batch, &kept, &accepted);
+            if !without_notes.is_empty() {
+                kept.to_mut().retain(|row| !without_notes.contains(row));
+            }
             if kept.is_empty() {
                 self.advance(fence, watermark).await?;
                 behind = end;
             } else {
-                match self.commit_part(fence, batch, &kept, watermark).await? {
+                match self.commit_part(fence, batch, &kept, accepted, watermark).await? {
                     Ok(()) => behind = end,
                     Err(refused) if kept.len() == 1 => {
                         self.refuse(fence, batch, kept[0], refused, watermark).await?;
@@ -100,6 +106,7 @@ impl RunningWriter {
                 }
             }
             self.report_taken_keys(batch, &taken).await;
+            self.report_without_room(batch, &without_notes).await;
         }
         Ok(())
     }
@@ -134,19 +141,18 @@ impl RunningWriter {
         }
     }
 
-    /// Writes a part of a batch.
+    /// Writes a part of a batch, and removes the dead letters that were accepted.
     async fn commit_part(
         &mut self,
         fence: &mut Fence,
         batch: &[EncodedRows],
         part: &[RowIndex],
+        accepted: Vec<AcceptedLetter>,
         watermark: Watermark,
     ) -> Result<Result<(), RefusedPart>, TermEnd> {
         let begun = Instant::now();
         let mut may_copy = part.len() > MAX_INSERT_ROWS && part.len() == row_indexes(batch).len();
         let last_row = self.last_row(batch, part);
-        let accepting = self.accept_dead_letters(batch, part);
-        let accepted = self.renewing(fence, self.committed_watermark(), accepting).await?;
         let refused = |detail: String, accepted| Ok(Err(RefusedPart { detail, accepted }));
         loop {
             let copies = may_copy

@@ -15,6 +15,7 @@ use super::connection::CommitFailure;
 use super::encode::EncodedRows;
 use super::lease::ROW_LOSS_WINDOW;
 use super::writer::{RunningWriter, TermEnd};
+use crate::dead_letters::notes::NoteState;
 use crate::dead_letters::refused_before::RefusedBefore;
 use crate::dead_letters::removal::{AcceptedLetter, StoredCopy};
 use crate::dead_letters::store::DeadLetterStore;
@@ -37,6 +38,12 @@ const KEY_TAKEN: SkipReason = (
      and publish the document without the header Orderd-Key if it is another one",
 );
 
+const NO_ROOM: SkipReason = (
+    "no_room",
+    "the stream of dead letters has no room for the note about this replay, so the document is not stored: make room \
+     there, and replay the dead letter again",
+);
+
 impl RunningWriter {
     /// Looks for the dead letters of messages that this term reads again, and for what became of them; and compares the
     /// table with the notes.
@@ -48,14 +55,15 @@ impl RunningWriter {
         let store = self.deps.dead_letters.clone();
         let finding = async { RefusedBefore::find(&store, after).await };
         self.refused_before = self.renewing(fence, after, finding).await?;
-        let accepted = std::mem::take(&mut self.refused_before.accepted);
-        if accepted.is_empty() {
+        let noted = std::mem::take(&mut self.refused_before.rows);
+        if noted.is_empty() {
             return Ok(());
         }
+        let keys: Vec<String> = noted.keys().cloned().collect();
         // The copies first: one that is stored after the look at the table stays.
-        let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &accepted))).await?;
+        let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &keys))).await?;
         let found = match copies.map_err(anyhow::Error::from).flatten() {
-            Ok(copies) => self.rows_of(&accepted).await.map(|rows| (copies, rows)),
+            Ok(copies) => self.rows_of(&keys).await.map(|rows| (copies, rows)),
             Err(error) => Err(format!("{error:#}")),
         };
         let (copies, rows) = match found {
@@ -66,9 +74,10 @@ impl RunningWriter {
             }
         };
         self.look_for_lost_rows(
-            accepted.iter().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
+            keys.iter().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
         )?;
-        let left = copies.into_iter().filter(|(key, _)| rows.contains(key));
+        let is_left = |key: &String| rows.contains(key) && noted.get(key) == Some(&NoteState::Accepted);
+        let left = copies.into_iter().filter(|(key, _)| is_left(key));
         let removing =
             stream::iter(left.collect::<Vec<_>>()).for_each_concurrent(REQUESTS_IN_FLIGHT, |(key, copy)| {
                 let store = store.clone();
@@ -83,8 +92,8 @@ impl RunningWriter {
         self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
     }
 
-    /// These orders were accepted, and are neither rows nor dead letters: the table was restored to a state in which a
-    /// process that had refused them had passed them. The stream is read again, once in a while: rows may also be missing
+    /// These keys were rows, and are neither rows nor dead letters: the table was restored to a state in which a process that
+    /// had refused the messages had passed them. The stream is read again, once in a while: rows may also be missing
     /// because somebody deletes them.
     fn look_for_lost_rows<'k>(
         &mut self,
@@ -124,6 +133,31 @@ impl RunningWriter {
                 tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
             }
             self.deps.receipts.skipped(headers.as_ref(), key, Some(KEY_TAKEN)).await;
+        }
+    }
+
+    /// The replays of a part about which no note could be stored. They are skipped: if the table went back, nothing would
+    /// say that another document was to be the order.
+    pub(super) fn replays_without_notes(
+        &self,
+        batch: &[EncodedRows],
+        part: &[RowIndex],
+        accepted: &[AcceptedLetter],
+    ) -> Vec<RowIndex> {
+        let without: HashSet<&str> =
+            accepted.iter().filter(|letter| !letter.is_noted()).map(|letter| letter.key.as_str()).collect();
+        let message = |&(chunk, row): &RowIndex| &batch[chunk].orders.messages[row];
+        let is_without = |row: &&RowIndex| {
+            let message = message(row);
+            message.replayed && without.contains(message.key.as_str())
+        };
+        part.iter().filter(is_without).copied().collect()
+    }
+
+    pub(super) async fn report_without_room(&self, batch: &[EncodedRows], skipped: &[RowIndex]) {
+        for &(chunk, row) in skipped {
+            let Message { headers, key, .. } = &batch[chunk].orders.messages[row];
+            self.deps.receipts.skipped(headers.as_ref(), key.as_str(), Some(NO_ROOM)).await;
         }
     }
 

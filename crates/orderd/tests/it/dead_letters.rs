@@ -352,6 +352,36 @@ async fn a_message_whose_dead_letter_is_dropped_beside_its_row_becomes_a_row_aga
     stack.verify(&service, &["--require", "none"]).await;
 }
 
+/// Without the note, a restore would make an order of the original.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_cannot_be_noted_is_not_stored() {
+    let stack = Stack::new();
+    let context = stack.jetstream().await;
+    let mut config = jetstream::stream::Config {
+        name: DEAD.into(),
+        subjects: vec!["dead.ORDERS.>".into()],
+        max_messages: 1,
+        discard: jetstream::stream::DiscardPolicy::New,
+        allow_direct: true,
+        ..Default::default()
+    };
+    context.create_stream(&config).await.unwrap();
+    let service = stack.serve(&[]).await;
+    stack.publish(&[r#"{"track_number":"A"}"#]).await;
+    let letters = wait_for_dead(&stack, 1).await;
+    let key = key_of(&letters[0]);
+    let replay = ["dead-letters", "replay", &key, "--with", "-"];
+    let said = stack.run(&replay, &order("corrected")).await;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("refused again: no_room: "), "{said}");
+    assert_eq!((stack.rows(), listed(&stack, &[]).await), (0, letters));
+    config.max_messages = 10;
+    context.update_stream(&config).await.unwrap();
+    assert!(stack.run(&replay, &order("corrected")).await.status.success());
+    assert_eq!(service.get(&format!("/order/{key}")).await.json()["order_uid"], "corrected");
+    stack.verify(&service, &[]).await;
+}
+
 /// A process noted the replay as its order, and was killed before the commit; the next one refused it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_noted_and_no_row_stays_dropped_after_a_restore() {
