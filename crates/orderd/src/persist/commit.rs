@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::pipeline_chunks::RefusedMessage;
 use crate::postgres::fence::{Fence, FenceValues};
 use crate::postgres::position::Position;
-use crate::postgres::{self, old_rows};
+use crate::postgres::{self, lease, old_rows};
 
 /// Batches up to this size are written by one INSERT (one round trip), larger ones by COPY (two).
 const MAX_INSERT_ROWS: usize = 64;
@@ -225,12 +225,18 @@ impl RunningWriter {
     /// Moves the position over messages that make no row, or only renews the lease.
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
+            let begun = Instant::now();
             let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
             let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
                 passed = self.advance_once(&values) => passed,
                 () = give_up.cancelled() => return Err(TermEnd::Stopped),
             };
+            // Not shorter: the next batch may take as long as the last one.
+            if lease::duration(begun.elapsed()) > fence.lease() {
+                fence.took(begun.elapsed());
+                self.lease = fence.lease();
+            }
             match passed {
                 Ok(written) => {
                     let has_last_row = written.position.has_last_row;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Cache;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,10 @@ use crate::traces::Traces;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the lease is renewed while the intake is down and NATS is not: where processes take it from each other because
+/// NATS is slow, each reads again, and none gets on.
+const INTAKE_GRACE: time::Duration = time::Duration::seconds(10);
 
 /// Time limit for a list of dead letters, or of the erased keys beside them: shorter than a lease.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -284,9 +289,17 @@ impl RunningWriter {
         }
     }
 
+    /// Whether this process can read the stream, or may be able to soon: it has just begun to, or NATS is slow. Otherwise
+    /// another process shall take the lease.
+    fn can_read(&self) -> bool {
+        let intake = self.deps.health.state(Part::Intake);
+        let is_late = OffsetDateTime::now_utc() - intake.since < INTAKE_GRACE;
+        self.deps.health.is_up(Part::Nats) && (intake.up || is_late)
+    }
+
     /// Renews the lease of an idle writer, as long as the stream can be read.
     async fn renew(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
-        if self.deps.health.is_up(Part::Intake) && self.deps.health.is_up(Part::Nats) {
+        if self.can_read() {
             return self.advance(fence, watermark).await;
         }
         match self.ping().await {
