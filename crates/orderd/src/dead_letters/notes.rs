@@ -1,6 +1,6 @@
 //! Notes about dead letters, in their stream: which message becomes the order of one, and which were dropped. They decide
 //! when messages are read again, after a restore for instance. A note of a message stays until the message has left the
-//! stream of orders: whoever refuses the message later may not rely on the copy of the dead letter that is there.
+//! stream of orders: a process that refuses the message later must not rely on the copy of the dead letter that is there.
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
@@ -21,7 +21,7 @@ const MAX_NOTES_PER_REQUEST: usize = 1000;
 pub(crate) enum Replay {
     /// The order of that dead letter.
     Honoured,
-    /// Another replay of a dead letter that was accepted.
+    /// A replay of a dead letter that was accepted already.
     TakenIn,
     /// A replay of a dead letter that was dropped.
     Dropped,

@@ -184,7 +184,7 @@ impl DeadLetterStore {
     ///
     /// Where a message is noted as the order of that key, the dead letter that is there is stored once more: the process
     /// that made the note may still be about to remove that copy, though the table has gone back since. It makes the note
-    /// before it commits the row, so whoever becomes the writer later finds it.
+    /// before it commits the row, so a process that becomes the writer later finds it.
     async fn store_or_renew(
         &self,
         subjects: &DeadLetterSubjects,

@@ -93,8 +93,8 @@ impl RunningWriter {
     }
 
     /// These keys were rows, and are neither rows nor dead letters: the table was restored to a state in which a process that
-    /// had refused the messages had passed them. The stream is read again, once in a while: rows may also be missing
-    /// because somebody deletes them.
+    /// had refused the messages had passed them. The stream is read again, at most once in [`ROW_LOSS_WINDOW`]: rows
+    /// may also be missing because somebody deletes them.
     fn look_for_lost_rows<'k>(
         &mut self,
         mut missing: impl Iterator<Item = &'k String>,
@@ -122,7 +122,7 @@ impl RunningWriter {
     }
 
     /// Reports replays whose keys the table has already. Their dead letters stay until somebody drops them; a note says
-    /// that the row came from elsewhere, so that the drop is none of the order.
+    /// that the row came from elsewhere, so that dropping the dead letter does not drop the order.
     pub(super) async fn report_taken_keys(&self, batch: &[EncodedRows], taken: &[RowIndex]) {
         for &(chunk, row) in taken {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
