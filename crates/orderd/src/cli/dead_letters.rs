@@ -81,7 +81,7 @@ pub struct DeadLetterReplay {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters drop 1700000000000000000-42\n  \
     orderd dead-letters drop --all --yes\n\n\
-    Asks the table whether it has rows with these keys: they are left alone, and come back after a restore.\n\n\
+    Asks PostgreSQL which keys are rows of the table: these rows stay, and come back after a restore.\n\n\
     Exit codes: 0 dropped; 1 a key has no dead letter, not confirmed, or NATS can't be reached.")]
 pub struct DeadLetterDrop {
     #[command(flatten)]

@@ -99,7 +99,7 @@ impl RefusedBefore {
         };
         each_since(store, after, subjects.all_decided().into(), add).await?;
         self.rows = rows.into_iter().filter(|(key, _)| !dropped.contains(key)).collect();
-        // Dropping a dead letter leaves a note only if there is no row.
+        // A drop is noted only where the table has no row, so it takes precedence.
         self.decided.extend(dropped.into_iter().map(|key| (key, None)));
         Ok(())
     }
