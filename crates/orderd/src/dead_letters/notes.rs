@@ -212,6 +212,12 @@ impl DeadLetterStore {
         in_time(self.put(subjects.taken_in(key), headers, Bytes::new())).await.map(drop)
     }
 
+    /// Notes that the dead letter of that key was dropped.
+    pub(super) async fn note_dropped(&self, key: &str) -> anyhow::Result<()> {
+        let subject = self.subjects().await?.dropped(key);
+        in_time(self.put(subject, once(), Bytes::new())).await.map(drop)
+    }
+
     /// Deletes the notes of dead letters whose messages lie below `first`: these messages have left the stream and
     /// can't be read again. At most [`MAX_NOTES_PER_REQUEST`] in one call.
     ///
@@ -247,8 +253,11 @@ impl DeadLetterStore {
     }
 }
 
-/// Asks until the server answers.
-async fn until_answered<T, A: Future<Output = anyhow::Result<T>>>(what: &str, ask: impl Fn() -> A) -> T {
+/// Asks until the server answers; `what`, after "can't", says in the log what failed.
+pub(super) async fn until_answered<T, A: Future<Output = anyhow::Result<T>>>(
+    what: &str,
+    ask: impl Fn() -> A,
+) -> T {
     let mut backoff = Backoff::default();
     loop {
         match ask().await {

@@ -8,7 +8,7 @@
 use async_nats::jetstream::message::StreamMessage;
 use time::OffsetDateTime;
 
-use super::notes::StoredNote;
+use super::notes::{StoredNote, until_answered};
 use super::store::{DeadLetterStore, is_refused};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
@@ -53,18 +53,7 @@ impl DeadLetterStore {
     /// Notes that the message at sequence `by` becomes the order of that dead letter, before it does: of several with
     /// that key, a table that goes back takes the same one again. Waits as long as the server can't be reached.
     pub(crate) async fn accept(&self, key: &str, by: u64) -> AcceptedLetter {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.accept_once(key, by).await {
-                Ok(accepted) => return accepted,
-                Err(error) => tracing::warn!(
-                    key,
-                    error = format!("{error:#}"),
-                    "can't store the note of an accepted dead letter; retrying"
-                ),
-            }
-            backoff.wait().await;
-        }
+        until_answered("store the note of an accepted dead letter", || self.accept_once(key, by)).await
     }
 
     async fn accept_once(&self, key: &str, by: u64) -> anyhow::Result<AcceptedLetter> {

@@ -434,19 +434,21 @@ impl DeadLetterStore {
     /// The server can't be reached, or refuses.
     pub(crate) async fn discard(&self, key: &str, has_row: Option<bool>) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
-        let note = self.taken_in(&subjects, key).await?;
-        if has_row.unwrap_or(note.is_some_and(|note| note.state != NoteState::Refused)) {
-            self.note_key_taken(key).await?;
-            return self.delete_copies(&subjects, key).await.map(drop);
-        }
-        let noted = self.put(subjects.dropped(key), once(), Bytes::new()).await;
+        let has_row = match has_row {
+            Some(has_row) => has_row,
+            None => {
+                let note = self.taken_in(&subjects, key).await?;
+                note.is_some_and(|note| note.state != NoteState::Refused)
+            }
+        };
+        let note =
+            async || if has_row { self.note_key_taken(key).await } else { self.note_dropped(key).await };
+        let noted = note().await;
         self.delete_copies(&subjects, key).await?;
         match noted {
             // A stream that is full has room for the note now.
-            Err(error) if is_refused(&error) => {
-                self.put(subjects.dropped(key), once(), Bytes::new()).await.map(drop)
-            }
-            noted => noted.map(drop),
+            Err(error) if is_refused(&error) => note().await,
+            noted => noted,
         }
     }
 
