@@ -31,7 +31,7 @@ const REQUESTS_IN_FLIGHT: usize = 64;
 /// Time limit for looking up which dead letters a killed process has left.
 const COPIES_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a replay is skipped, in one word and in words.
+/// Why a replay is skipped: a code, and a sentence.
 const KEY_TAKEN: SkipReason = (
     "key_taken",
     "the table already has a row with the key of this dead letter, so the document is not stored: drop the dead letter, \
@@ -59,7 +59,7 @@ impl RunningWriter {
         if noted.is_empty() {
             return Ok(());
         }
-        let keys: Vec<String> = noted.keys().cloned().collect();
+        let keys: Vec<&str> = noted.keys().map(String::as_str).collect();
         // The copies first: one that is stored after the look at the table stays.
         let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &keys))).await?;
         let found = match copies.map_err(anyhow::Error::from).flatten() {
@@ -74,7 +74,7 @@ impl RunningWriter {
             }
         };
         self.look_for_lost_rows(
-            keys.iter().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
+            keys.iter().copied().filter(|key| !rows.contains(*key) && !copies.contains_key(*key)),
         )?;
         let is_left = |key: &String| rows.contains(key) && noted.get(key) == Some(&NoteState::Accepted);
         let left = copies.into_iter().filter(|(key, _)| is_left(key));
@@ -86,28 +86,25 @@ impl RunningWriter {
         self.renewing(fence, after, removing).await
     }
 
-    async fn rows_of(&self, keys: &[String]) -> Result<HashSet<String>, String> {
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
+    /// Those of these keys that the table has.
+    async fn rows_of(&self, keys: &[&str]) -> Result<HashSet<String>, String> {
+        let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, keys);
         self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
     }
 
-    /// These keys were rows, and are neither rows nor dead letters: the table was restored to a state in which a process that
-    /// had refused the messages had passed them. The stream is read again, at most once in [`ROW_LOSS_WINDOW`]: rows
+    /// `missing`: keys that the notes call rows, and that are neither rows nor dead letters. The table was restored to a
+    /// state in which a process that refuses their messages had passed them. The stream is read again, at most once in [`ROW_LOSS_WINDOW`]: rows
     /// may also be missing because somebody deletes them.
-    fn look_for_lost_rows<'k>(
-        &mut self,
-        mut missing: impl Iterator<Item = &'k String>,
-    ) -> Result<(), TermEnd> {
+    fn look_for_lost_rows<'k>(&mut self, mut missing: impl Iterator<Item = &'k str>) -> Result<(), TermEnd> {
         let keeps_rows = self.connection.as_ref().is_some_and(|connection| connection.keeps_rows);
-        let kept_since =
-            self.deps.settings.keep.map(|keep| (OffsetDateTime::now_utc() - keep).unix_timestamp_nanos());
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let kept_since = self.deps.settings.keep.map(|keep| now - keep.as_nanos() as i128);
         let is_kept = |key: &str| {
             kept_since.is_none_or(|since| {
                 Key::time_and_sequence(key).is_none_or(|(time, _)| i128::from(time) > since)
             })
         };
-        let is_lost = |key: &&String| is_kept(key) && !self.erased.borrow().contains(key.as_str());
+        let is_lost = |key: &&str| is_kept(key) && !self.erased.borrow().contains(*key);
         let Some(key) = missing.find(is_lost).filter(|_| keeps_rows) else { return Ok(()) };
         if self.noted_rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW) {
             tracing::warn!(
@@ -154,6 +151,7 @@ impl RunningWriter {
         part.iter().filter(is_without).copied().collect()
     }
 
+    /// Reports replays that were skipped because their notes have no room.
     pub(super) async fn report_without_room(&self, batch: &[EncodedRows], skipped: &[RowIndex]) {
         for &(chunk, row) in skipped {
             let Message { headers, key, .. } = &batch[chunk].orders.messages[row];
@@ -205,11 +203,7 @@ impl RunningWriter {
             return Ok(Vec::new());
         }
         let keys: Vec<&str> = replays.iter().map(|row| message(row).key.as_str()).collect();
-        let asked = async {
-            let existing = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, &keys);
-            self.with_short_timeout(existing).await?.map_err(|error| postgres::describe(&error))
-        };
-        let existing = match asked.await {
+        let existing = match self.rows_of(&keys).await {
             Ok(existing) => existing,
             Err(reason) => return Err(self.fail(CommitFailure::Away(reason)).await),
         };
@@ -277,11 +271,9 @@ impl RunningWriter {
 }
 
 /// The copies of these dead letters that are there, by key.
-async fn copies(
-    store: &Arc<DeadLetterStore>,
-    keys: &[String],
-) -> anyhow::Result<HashMap<String, StoredCopy>> {
-    let asked = stream::iter(keys.to_vec()).map(|key| {
+async fn copies(store: &Arc<DeadLetterStore>, keys: &[&str]) -> anyhow::Result<HashMap<String, StoredCopy>> {
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let asked = stream::iter(keys).map(|key| {
         let store = store.clone();
         async move { anyhow::Ok(store.copy(&key).await?.map(|copy| (key, copy))) }
     });
