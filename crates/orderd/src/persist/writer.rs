@@ -47,7 +47,7 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// NATS is slow, each reads again, and none gets on.
 const INTAKE_GRACE: time::Duration = time::Duration::seconds(10);
 
-/// Time limit for a list of dead letters, or of the erased keys beside them: shorter than a lease.
+/// Time limit for listing the erased keys: shorter than a lease.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the stage needs.
