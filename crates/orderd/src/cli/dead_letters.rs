@@ -81,7 +81,9 @@ pub struct DeadLetterReplay {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters drop 1700000000000000000-42\n  \
     orderd dead-letters drop --all --yes\n\n\
-    Asks PostgreSQL which keys are rows of the table: these rows stay, and come back after a restore.\n\n\
+    Asks PostgreSQL which keys have rows. A drop leaves these rows alone, and if the table is restored to a time before \
+    them, it gets them again from the stream. Without PostgreSQL, the command warns and drops all the same. If one KEY \
+    has no dead letter, nothing is dropped.\n\n\
     Exit codes: 0 dropped; 1 a key has no dead letter, not confirmed, or NATS can't be reached.")]
 pub struct DeadLetterDrop {
     #[command(flatten)]
