@@ -1,6 +1,9 @@
-//! Exponential backoff: the first retry is immediate, later ones wait up to one second.
+//! Exponential backoff: the first retry is immediate, later ones wait up to one second. Each delay is between half of it
+//! and the whole, at random: a server that is back is not asked by all processes at once.
 
 use std::time::Duration;
+
+use crate::random;
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -39,6 +42,13 @@ impl Backoff {
 
     /// The time to wait after this number of failures.
     pub(crate) fn after(attempts: usize) -> Duration {
+        let longest = Self::longest_after(attempts);
+        let half = longest / 2;
+        let random_nanos = random::number().unsigned_abs() % (half.as_nanos() as u64 + 1);
+        longest - Duration::from_nanos(random_nanos)
+    }
+
+    fn longest_after(attempts: usize) -> Duration {
         let Some(doublings) = attempts.checked_sub(1) else { return Duration::ZERO };
         let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);
         (FIRST_DELAY * 2_u32.pow(doublings)).min(MAX_DELAY)
@@ -51,10 +61,19 @@ mod tests {
 
     #[test]
     fn backoff_grows_to_one_second() {
+        assert_eq!(Backoff::longest_after(0), Duration::ZERO);
+        assert_eq!(Backoff::longest_after(1), FIRST_DELAY);
+        assert_eq!(Backoff::longest_after(2), FIRST_DELAY * 2);
+        assert_eq!(Backoff::longest_after(usize::MAX), MAX_DELAY);
+    }
+
+    #[test]
+    fn delays_differ_between_half_and_whole() {
         assert_eq!(Backoff::after(0), Duration::ZERO);
-        assert_eq!(Backoff::after(1), FIRST_DELAY);
-        assert_eq!(Backoff::after(2), FIRST_DELAY * 2);
-        assert_eq!(Backoff::after(usize::MAX), MAX_DELAY);
+        let delays: Vec<_> = (0..100).map(|_| Backoff::after(usize::MAX)).collect();
+        assert!(delays.iter().all(|delay| (MAX_DELAY / 2..=MAX_DELAY).contains(delay)), "{delays:?}");
+        assert!(delays.iter().any(|delay| *delay < MAX_DELAY * 3 / 4), "{delays:?}");
+        assert!(delays.iter().any(|delay| *delay > MAX_DELAY * 3 / 4), "{delays:?}");
     }
 
     #[test]
