@@ -48,6 +48,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     let session = post(session::sign_in)
         .delete(session::sign_out)
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .layer(from_fn(session::lower_media_type))
         .layer(own);
     let session = session.layer(from_fn(session::in_time));
     let router = Router::new()

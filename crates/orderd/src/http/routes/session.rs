@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Form, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -71,6 +71,16 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
             ([(header::CONNECTION, "close")], response).into_response()
         }
     }
+}
+
+/// The form's media type in lower case: it is compared without regard to case (RFC 9110, 8.3.1), but not by `Form`.
+pub(crate) async fn lower_media_type(mut request: Request, next: Next) -> Response {
+    if let Some(media_type) = request.headers_mut().get_mut(header::CONTENT_TYPE)
+        && let Ok(lower) = HeaderValue::from_bytes(&media_type.as_bytes().to_ascii_lowercase())
+    {
+        *media_type = lower;
+    }
+    next.run(request).await
 }
 
 /// Ends the session in this browser.

@@ -289,6 +289,20 @@ fn escapes_in_targets_mean_their_bytes() {
     assert_statuses(&harness, &request("GET /order%2fKEY HTTP/1.1\r\nhost: localhost\r\n\r\n", ""), &["404"]);
 }
 
+/// RFC 9110, 8.3.1.
+#[test]
+fn media_types_are_compared_without_regard_to_case() {
+    let harness = HttpHarness::new().unwrap();
+    for (media_type, status) in [
+        ("application/x-www-form-urlencoded", "204"),
+        ("Application/X-WWW-Form-URLEncoded; Charset=UTF-8", "204"),
+        ("text/plain", "415"),
+    ] {
+        let head = format!("POST /session HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\n");
+        assert_statuses(&harness, &format!("{head}content-length: 7\r\n\r\ntoken=a"), &[status]);
+    }
+}
+
 /// The client waits for `100 Continue` before it sends its body.
 #[test]
 fn expected_100_continue_is_sent_before_a_body_is_read() {
