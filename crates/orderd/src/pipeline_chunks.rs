@@ -56,6 +56,7 @@ pub(crate) struct Orders {
 /// the position has passed it.
 pub(crate) struct SkippedMessage {
     pub(crate) headers: Option<HeaderMap>,
+    pub(crate) position: StreamPosition,
     /// The key in its header, or its own.
     pub(crate) key: String,
     /// `None`: the order of that key is in the table, by another message.
@@ -66,7 +67,7 @@ impl SkippedMessage {
     /// `None`: nobody asks for a receipt.
     pub(crate) fn asked_for(message: Message, key: String, refused: Option<SkipReason>) -> Option<Self> {
         receipts::asked_for(message.headers.as_ref())?;
-        Some(Self { headers: message.headers, key, refused })
+        Some(Self { headers: message.headers, position: message.position, key, refused })
     }
 }
 

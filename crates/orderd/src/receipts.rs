@@ -10,14 +10,17 @@ use bytes::Bytes;
 use cache::Cache;
 use futures_util::FutureExt;
 use order::Refusal;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::flow_state::Watermark;
 use crate::metrics::Metrics;
 use crate::nats::headers::{DETAIL, MAX_TEXT, PATH, printable};
-use crate::nats::intake_message::Message;
+use crate::nats::intake_message::{Message, StreamPosition};
 use crate::subject::{self, DEAD_PREFIX};
 
 /// The header that names the subject.
@@ -82,6 +85,7 @@ pub(crate) struct Receipts {
     ignored: prometheus::IntCounter,
     /// To requests of this process: its connection does not receive its own messages.
     here: broadcast::Sender<AddressedReceipt>,
+    answered: Mutex<Answered>,
 }
 
 impl Receipts {
@@ -96,7 +100,17 @@ impl Receipts {
             allowed,
             ignored: metrics.receipts_ignored.clone(),
             here: broadcast::Sender::new(MAX_QUEUED),
+            answered: Mutex::default(),
         }
+    }
+
+    /// The position has passed the messages up to this one: no further receipts are sent for them.
+    pub(crate) fn note_answered(&self, watermark: Watermark) {
+        self.answered.lock().note(watermark, OffsetDateTime::now_utc());
+    }
+
+    fn is_answered(&self, position: StreamPosition) -> bool {
+        self.answered.lock().has(position.watermark())
     }
 
     /// The receipts that this process sends from now on.
@@ -104,7 +118,7 @@ impl Receipts {
         self.here.subscribe()
     }
 
-    /// The orders of these messages are in the table. A receipt is sent once memory has its order too, so that its
+    /// The orders of these messages have just been committed. A receipt is sent once memory has its order too, so that its
     /// receiver finds it by every request; the writer does not wait for that.
     pub(crate) async fn committed<'m>(self: &Arc<Self>, messages: impl Iterator<Item = &'m Message>) {
         let committed =
@@ -112,6 +126,9 @@ impl Receipts {
         let receipts: Vec<_> = messages
             .filter_map(|message| {
                 let subject = asked_for(message.headers.as_ref())?.to_owned();
+                if self.is_answered(message.position) {
+                    return None;
+                }
                 Some(AddressedReceipt { subject, receipt: committed(message.key.as_str()) })
             })
             .collect();
@@ -132,8 +149,11 @@ impl Receipts {
     }
 
     /// The message is stored as a dead letter.
-    pub(crate) async fn refused(&self, headers: Option<&HeaderMap>, key: &str, refusal: &Refusal) {
-        if let Some(subject) = asked_for(headers) {
+    pub(crate) async fn refused(&self, message: &Message, refusal: &Refusal) {
+        if let Some(subject) = asked_for(message.headers.as_ref())
+            && !self.is_answered(message.position)
+        {
+            let key = message.key.as_str();
             let refused = Some(refusal.reason.as_str().to_owned());
             let (detail, path) = (refusal.detail.clone(), refusal.path.clone());
             let receipt = Receipt { refused, key: key.into(), detail, path };
@@ -146,10 +166,13 @@ impl Receipts {
     pub(crate) async fn skipped(
         &self,
         headers: Option<&HeaderMap>,
+        position: StreamPosition,
         key: &str,
         refused: Option<(&'static str, &'static str)>,
     ) {
-        if let Some(subject) = asked_for(headers) {
+        if let Some(subject) = asked_for(headers)
+            && !self.is_answered(position)
+        {
             let detail = refused.map_or_else(String::new, |(_, detail)| detail.into());
             let refused = refused.map(|(reason, _)| reason.into());
             let receipt = Receipt { refused, key: key.into(), detail, path: None };
@@ -184,6 +207,26 @@ impl Receipts {
 /// The subject on which a message asks for a receipt.
 pub(crate) fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
     Some(headers?.get(RECEIPT_HEADER)?.as_str())
+}
+
+/// Messages up to this one have had their receipts, from this process or from the writer that it followed. If the table
+/// goes back, they are read and committed again, and their publishers must not be answered twice.
+#[derive(Default)]
+struct Answered(Watermark);
+
+impl Answered {
+    fn note(&mut self, position: Watermark, now: OffsetDateTime) {
+        // The position's row may have any time. One in the future would cover messages that are still to come.
+        let is_past = position.time.is_some_and(|time| i128::from(time) <= now.unix_timestamp_nanos() / 1000);
+        if is_past && position.time > self.0.time {
+            self.0 = position;
+        }
+    }
+
+    /// In a stream that was recreated, other messages have the same sequences, and later times.
+    fn has(&self, message: Watermark) -> bool {
+        message.seq <= self.0.seq && message.time <= self.0.time
+    }
 }
 
 /// The allowed subjects of receipts, so that publishers can't make the service publish elsewhere.
@@ -244,6 +287,27 @@ mod tests {
             assert!(!all.has(subject), "{subject}");
         }
         assert!(!allowed(&[], "TESTING").has("_INBOX.a"));
+    }
+
+    #[test]
+    fn a_message_that_is_read_again_is_not_answered_again() {
+        let at = |seq, time| Watermark { seq, time: Some(time) };
+        let now = OffsetDateTime::from_unix_timestamp_nanos(1_000_000).unwrap();
+        let mut answered = Answered::default();
+        assert!(!answered.has(at(1, 10)));
+        answered.note(at(5, 500), now);
+        assert!(answered.has(at(1, 100)) && answered.has(at(5, 500)) && !answered.has(at(6, 600)));
+        // The table goes back.
+        answered.note(at(2, 200), now);
+        assert!(answered.has(at(5, 500)));
+        // A position that is not of this stream, or has a time that no server had.
+        answered.note(Watermark { seq: 9, time: None }, now);
+        answered.note(at(9, i64::MAX), now);
+        assert!(!answered.has(at(6, 600)));
+        // The stream is recreated.
+        assert!(!answered.has(at(1, 700)));
+        answered.note(at(1, 700), now);
+        assert!(answered.has(at(1, 700)) && !answered.has(at(2, 800)));
     }
 
     #[test]

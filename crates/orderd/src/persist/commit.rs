@@ -18,7 +18,7 @@ use crate::dead_letters::removal::AcceptedLetter;
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
-use crate::pipeline_chunks::RefusedMessage;
+use crate::pipeline_chunks::{RefusedMessage, SkippedMessage};
 use crate::postgres::fence::{Fence, FenceValues};
 use crate::postgres::position::Position;
 use crate::postgres::{self, lease, old_rows};
@@ -41,8 +41,10 @@ impl RunningWriter {
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
-            self.deps.receipts.skipped(skipped.headers.as_ref(), &skipped.key, skipped.refused).await;
+            let SkippedMessage { headers, position, key, refused } = skipped;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key, *refused).await;
         }
+        self.deps.receipts.note_answered(self.committed_watermark());
         if let Some(traces) = &self.deps.traces {
             let letters = batch
                 .iter()
@@ -400,7 +402,10 @@ impl RunningWriter {
             messages.clone().map(|message| now - i128::from(message.position.timestamp_ns)),
         );
         self.moved(fence, watermark);
-        self.deps.receipts.committed(messages).await;
+        // An erased order was not written.
+        let erased = self.erased.subscribe();
+        let written = messages.filter(|message| !erased.borrow().contains(message.key.as_str()));
+        self.deps.receipts.committed(written).await;
         if part.len() == self.max_rows {
             // A batch has only slightly more than `MAX_ORDERS`, so it is written whole again.
             self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };

@@ -110,7 +110,7 @@ impl DeadLetterWriter {
             trace_id,
             "message refused, kept as a dead letter"
         );
-        self.receipts.refused(message.headers.as_ref(), key, refusal).await;
+        self.receipts.refused(message, refusal).await;
     }
 
     async fn publish(&self, letter: &RefusedMessage) -> anyhow::Result<bool> {

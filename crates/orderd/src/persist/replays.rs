@@ -129,7 +129,7 @@ impl RunningWriter {
                 let error = format!("{error:#}");
                 tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
             }
-            self.deps.receipts.skipped(headers.as_ref(), key, Some(KEY_TAKEN)).await;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key, Some(KEY_TAKEN)).await;
         }
     }
 
@@ -154,8 +154,8 @@ impl RunningWriter {
     /// Reports replays that were skipped because their notes have no room.
     pub(super) async fn report_without_room(&self, batch: &[EncodedRows], skipped: &[RowIndex]) {
         for &(chunk, row) in skipped {
-            let Message { headers, key, .. } = &batch[chunk].orders.messages[row];
-            self.deps.receipts.skipped(headers.as_ref(), key.as_str(), Some(NO_ROOM)).await;
+            let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
+            self.deps.receipts.skipped(headers.as_ref(), *position, key.as_str(), Some(NO_ROOM)).await;
         }
     }
 

@@ -1,12 +1,16 @@
 //! The table's position in the stream: tables and streams that go back, writers that stall.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream};
 use devstack::Signal;
+use futures_util::StreamExt;
 use hyper::StatusCode;
+use serde_json::Value;
 
-use crate::support::{Service, Stack, eventually, order, orders};
+use crate::support::{Service, Stack, eventually, in_time, order, orders};
 
 /// Keeps rows and position as they are now.
 const KEEP: &str =
@@ -60,6 +64,48 @@ async fn what_a_restored_table_lacks_comes_back_from_the_stream() {
     assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
     stack.publish_numbers(1_000..1_010).await;
     committed(&stack, 1_010).await;
+}
+
+/// Neither by the process that wrote it before, nor by one that followed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_written_again_after_a_restore_has_no_second_receipt() {
+    let stack = Stack::new();
+    let [writer, follower] = [stack.serve(&[]).await, stack.serve(&[]).await];
+    eventually("the first is the writer", async || writes(&writer).await.then_some(())).await;
+    let client = stack.client().await;
+    let mut receipts = client.subscribe("_INBOX.me").await.unwrap();
+    let publish = async |number: usize| {
+        let mut headers = HeaderMap::new();
+        headers.insert("Orderd-Receipt", "_INBOX.me");
+        let payload = if number % 3 == 0 { "{".to_owned() } else { order(&format!("order-{number}")) };
+        client.publish_with_headers("TESTING", headers, payload.into()).await.unwrap();
+    };
+    let mut next = async || {
+        let receipt = in_time("a receipt", receipts.next()).await.unwrap();
+        serde_json::from_slice::<Value>(&receipt.payload).unwrap()["key"].as_str().unwrap().to_owned()
+    };
+    stack.postgres.psql(KEEP).unwrap();
+    let mut answered = HashSet::new();
+    for number in 0..6 {
+        publish(number).await;
+        assert!(answered.insert(next().await));
+    }
+    committed(&stack, 4).await;
+    restore(&stack);
+    committed(&stack, 4).await;
+    publish(7).await;
+    assert!(answered.insert(next().await), "{answered:?}");
+    // The follower has seen the position.
+    eventually("both have seen it", async || {
+        let readyz = follower.get("/readyz").await.json();
+        (readyz["position"] == writer.get("/readyz").await.json()["position"]).then_some(())
+    })
+    .await;
+    drop(writer);
+    restore(&stack);
+    committed(&stack, 5).await;
+    publish(8).await;
+    assert!(answered.insert(next().await), "{answered:?}");
 }
 
 /// Notes each statement that has added rows.
