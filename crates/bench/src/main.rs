@@ -13,6 +13,7 @@ mod go_rows;
 mod http;
 mod procfs;
 mod tools;
+mod traces;
 mod machine;
 mod environment;
 mod service;
@@ -103,6 +104,7 @@ enum Name {
     Readers,
     Start,
     RowFormats,
+    Traces,
     Memory,
     StalledDb,
     MemoryLimit,
@@ -171,6 +173,7 @@ fn measure(name: Name, env: &mut Environment) -> Result<Vec<Figure>> {
         Name::Readers => (event_readers::run, "intake while many read along"),
         Name::Start => (start::run, "the start"),
         Name::RowFormats => (row_formats::run, "row formats"),
+        Name::Traces => (traces::run, "traces"),
         Name::Memory => (memory::run, "memory"),
         Name::StalledDb => (stalled_db::run, "memory while orders wait"),
         Name::MemoryLimit => (memory_limit::run, "more orders than memory"),
