@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use devstack::breaker::Breaker;
 use devstack::{Launch, Process, Signal, TempDir, free_port};
+use order::RowFormat;
 
 use crate::http;
 use crate::plan::{Plan, Side};
@@ -34,6 +35,7 @@ pub(crate) struct Environment {
     pub(crate) services: Vec<Service>,
     pub(crate) servers: Servers,
     program: PathBuf,
+    format: RowFormat,
     temp_dir: TempDir,
     peak_kib: u64,
     /// Violations by the services.
@@ -59,6 +61,7 @@ impl Environment {
             services: Vec::new(),
             servers: Servers::start(plan)?,
             program: program.to_owned(),
+            format: plan.format,
             temp_dir: TempDir::new()?,
             peak_kib: 0,
             complaints: Vec::new(),
@@ -91,6 +94,7 @@ impl Environment {
         let service = &mut self.services[number];
         let nats: Vec<_> = service.to_nats.iter().map(|it| format!("nats://{}", it.addr())).collect();
         let postgres: Vec<_> = service.to_postgres.iter().map(|it| it.addr().port()).collect();
+        let format = if self.format.is_document() { self.format.column_type() } else { "gob" };
         let process = Process::spawn(Launch {
             args: vec!["serve".into()],
             envs: vec![
@@ -98,6 +102,7 @@ impl Environment {
                 setting("NATS_URL", nats.join(",")),
                 setting("NATS_REPLICAS", nats.len().to_string()),
                 setting("DATABASE_URL", postgres_url(&postgres)),
+                setting("PG_FORMAT", format.to_owned()),
             ],
             unset: ELSEWHERE.map(Into::into).to_vec(),
             port: service.http.port(),

@@ -9,7 +9,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context};
 use model::Model;
-use order::{Layouts, RowReader};
+use order::{Layouts, RowFormat, RowReader};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
@@ -61,10 +61,11 @@ pub(crate) struct Observer {
     postgres_url: String,
     postgres: Option<tokio_postgres::Client>,
     layouts: Arc<Layouts>,
+    format: RowFormat,
 }
 
 impl Observer {
-    pub(crate) fn new(client: async_nats::Client, postgres_url: String) -> Result<Self> {
+    pub(crate) fn new(client: async_nats::Client, postgres_url: String, format: RowFormat) -> Result<Self> {
         let mut context = jetstream::new(client);
         context.set_timeout(REQUEST_TIMEOUT);
         Ok(Self {
@@ -72,6 +73,7 @@ impl Observer {
             postgres_url,
             postgres: None,
             layouts: Arc::new(Layouts::new(Model::order()?.shape())?),
+            format,
         })
     }
 
@@ -193,19 +195,27 @@ impl Observer {
 
     /// Some rows, including the newest.
     pub(crate) async fn some_rows(&mut self) -> Result<Vec<Row>> {
-        let newest = "(SELECT * FROM public.orders2 ORDER BY id DESC LIMIT 40)";
-        let any = "(SELECT * FROM public.orders2 ORDER BY md5(id) LIMIT 60)";
-        self.rows(&format!("{newest} UNION {any}")).await
+        let newest = "SELECT id FROM public.orders2 ORDER BY id DESC LIMIT 40";
+        let any = "SELECT id FROM public.orders2 ORDER BY md5(id) LIMIT 60";
+        self.rows(&format!("WHERE id IN (({newest}) UNION ({any}))")).await
     }
 
     /// The whole table.
     pub(crate) async fn all_rows(&mut self) -> Result<Vec<Row>> {
-        self.rows("SELECT id, data FROM public.orders2").await
+        self.rows("").await
     }
 
-    async fn rows(&mut self, query: &str) -> Result<Vec<Row>> {
-        let rows = self.query(query).await?;
+    /// The rows for which `condition` holds, a `WHERE` clause.
+    async fn rows(&mut self, condition: &str) -> Result<Vec<Row>> {
+        // As PostgreSQL sends them in binary.
+        let data = match self.format {
+            RowFormat::Gob => "data",
+            RowFormat::Jsonb => r"'\x01'::bytea || convert_to(data::text, 'UTF8')",
+            RowFormat::Json => "convert_to(data::text, 'UTF8')",
+        };
+        let rows = self.query(&format!("SELECT id, {data} FROM public.orders2 {condition}")).await?;
         let mut reader = RowReader::new(self.layouts.clone());
+        reader.set_format(self.format);
         let read = |row: &tokio_postgres::Row| {
             let (id, data): (String, Option<Vec<u8>>) = (row.try_get(0)?, row.try_get(1)?);
             Ok((id, self.json(&mut reader, data.as_deref().unwrap_or_default())))
@@ -304,7 +314,7 @@ mod tests {
         let nats = Nats::temporary(NatsOptions::default()).unwrap();
         let postgres = Postgres::temporary(PostgresOptions::quick()).unwrap();
         let client = async_nats::connect(nats.url()).await.unwrap();
-        let mut observer = Observer::new(client, postgres.url()).unwrap();
+        let mut observer = Observer::new(client, postgres.url(), RowFormat::Gob).unwrap();
         let service = observer.connect().await.unwrap();
         let filled =
             "INSERT INTO public.orders2 VALUES ('kept'); INSERT INTO public.orderd_position VALUES (1)";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use devstack::breaker::Mode;
 use fastrand::Rng;
+use order::RowFormat;
 
 use crate::nats_file_damage::Damage;
 
@@ -95,6 +96,8 @@ pub struct Plan {
     pub is_standby_behind: bool,
     /// PostgreSQL's `synchronous_commit`.
     pub synchronous_commit: bool,
+    /// The format of the table's rows.
+    pub format: RowFormat,
     /// The storage of the servers.
     pub disks: Disks,
     /// Time limit for committing orders in flight after everything has recovered.
@@ -130,6 +133,7 @@ impl Plan {
             clusters: false,
             is_standby_behind: false,
             synchronous_commit: true,
+            format: format(seed),
             disks: Disks::Folders,
             committed_within: COMMITTED_WITHIN,
             rate,
@@ -168,6 +172,8 @@ impl Plan {
     pub fn traits(&self) -> Vec<&'static str> {
         let all = [
             (!self.synchronous_commit, "synchronous_commit off"),
+            (self.format == RowFormat::Jsonb, "jsonb rows"),
+            (self.format == RowFormat::Json, "json rows"),
             (self.is_standby_behind, "asynchronous standby"),
             (self.disks == Disks::Powered { sync_always: true }, "sync_interval always"),
             (self.disks == Disks::Powered { sync_always: false }, "sync_interval 2 m"),
@@ -192,6 +198,12 @@ impl Plan {
         }
         plan
     }
+}
+
+/// gob in every second plan.
+fn format(seed: u64) -> RowFormat {
+    [RowFormat::Gob, RowFormat::Gob, RowFormat::Jsonb, RowFormat::Json]
+        [Rng::with_seed(seed.rotate_left(48)).usize(..4)]
 }
 
 impl Fault {
@@ -396,6 +408,16 @@ mod tests {
     }
 
     #[test]
+    fn every_hundred_plans_have_many_of_each_format() {
+        for start in [0, 1_000_000, 512_345_678] {
+            for format in RowFormat::ALL {
+                let with = (start..start + 100).filter(|&seed| Plan::new(seed).format == format).count();
+                assert!(with >= 10, "{with} of 100 plans from {start} on have {format:?} rows");
+            }
+        }
+    }
+
+    #[test]
     fn several_services_are_all_hit_and_killed_more_than_anything_else() {
         let faults: Vec<_> = (1..=30).flat_map(|seed| Plan::with_replicas(seed, 3).faults).collect();
         let kills = faults.iter().filter(|fault| fault.kinds.contains(&FaultKind::Kill(Target::Service)));
@@ -417,7 +439,8 @@ mod tests {
     #[test]
     fn ten_plans_of_power_failures_have_every_combination_of_settings_and_every_blow() {
         let plans: Vec<_> = (1..=10).map(Plan::with_power_failures).collect();
-        let settings: BTreeSet<_> = plans.iter().map(|plan| plan.traits().join(", ")).collect();
+        let settings: BTreeSet<_> =
+            plans.iter().map(|plan| format!("{:?} {}", plan.disks, plan.synchronous_commit)).collect();
         assert_eq!(settings.len(), 4, "{settings:?}");
         let kinds = plans.iter().flat_map(|plan| &plan.faults).flat_map(|fault| &fault.kinds);
         let labels: BTreeSet<_> = kinds.map(FaultKind::label).collect();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use order::RowFormat;
 use tokio::runtime::Runtime;
 
 use crate::environment::Environment;
@@ -48,15 +49,22 @@ pub struct Recovered {
 pub fn measure(program: &Path, replicas: usize, kills: u32, seed: u64) -> Result<Vec<Recovered>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _entered = runtime.enter();
-    let plan =
-        Plan { seed, replicas, rate: RATE, synchronous_commit: true, faults: Vec::new(), ..Plan::new(seed) };
+    let plan = Plan {
+        seed,
+        replicas,
+        rate: RATE,
+        synchronous_commit: true,
+        format: RowFormat::Gob,
+        faults: Vec::new(),
+        ..Plan::new(seed)
+    };
     let mut environment = Environment::start(program, &plan)?;
     let urls = environment.servers.nats_urls();
     let (publishing, observing) =
         runtime.block_on(async { anyhow::Ok((connect(&urls).await?, connect(&urls).await?)) })?;
     let ledger = Arc::new(Ledger::new(seed));
     let publisher = Publisher::start(publishing, ledger.clone(), &plan);
-    let mut observer = Observer::new(observing, environment.servers.postgres_url())?;
+    let mut observer = Observer::new(observing, environment.servers.postgres_url(), plan.format)?;
     let mut rng = Rng::with_seed(seed);
     let mut times = Vec::new();
     for _ in 0..kills {

@@ -139,7 +139,7 @@ pub(crate) fn run(plan: &Plan, program: &Path, runtime: &Runtime) -> Result<Outc
     let publisher = Publisher::start(publishing.clone(), ledger.clone(), plan);
     let mut round = Round {
         runtime,
-        observer: Observer::new(observing, environment.servers.postgres_url())?,
+        observer: Observer::new(observing, environment.servers.postgres_url(), plan.format)?,
         prober: Prober::start(environment.addrs(), plan.seed),
         ledger,
         environment,
