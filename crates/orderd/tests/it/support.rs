@@ -185,6 +185,14 @@ impl Stack {
         }
     }
 
+    /// Makes PostgreSQL refuse rows that contain a text, by a constraint `bad`, whatever the format of the rows.
+    pub(crate) fn refuse_rows_with(&self, text: &str) {
+        // `bytea` is shown in hex.
+        let contains = format!("strpos(data::text, '{text}') + strpos(data::text, encode('{text}', 'hex'))");
+        let constraint = format!("ALTER TABLE public.orders2 ADD CONSTRAINT bad CHECK ({contains} = 0)");
+        self.postgres.psql(&constraint).unwrap();
+    }
+
     /// The number of rows in the table.
     pub(crate) fn rows(&self) -> usize {
         self.postgres.psql("SELECT count(*) FROM public.orders2").unwrap().trim().parse().unwrap()
