@@ -39,6 +39,7 @@ pub(crate) fn install() -> Result<()> {
     if tools::find_go().is_some() {
         tools::ensure_stan_server(&mut say)?;
     }
+    tools::ensure_nats_py(&mut say)?;
     tools::ensure_schemathesis(&mut say)?;
     tools::ensure_typescript(&mut say)?;
     tools::ensure_compose(&mut say)?;

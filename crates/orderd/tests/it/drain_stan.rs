@@ -23,7 +23,7 @@ struct Old {
 }
 
 /// `None` without Go: the test then passes with a message; in CI it fails.
-fn go() -> Option<PathBuf> {
+pub(crate) fn go() -> Option<PathBuf> {
     let go = tools::find_go();
     if go.is_none() {
         assert!(std::env::var_os("CI").is_none(), "Go is needed in CI");

@@ -7,11 +7,14 @@
 //! - `sh needs=WHAT`: it can't be run here; its syntax is checked, and the flags of our own commands in it
 //!
 //! A block with any other mark, or none, fails. So does an unknown command of ours between backticks.
+//!
+//! Go and Python code must parse; programs that send orders are run.
 
 mod cases;
 mod commands;
 mod links;
 mod markdown;
 mod names;
+mod programs;
 mod up;
 mod words;
