@@ -66,7 +66,20 @@ pub(super) const CASES: &[Case] = &[
         "{fullnameOverride: 'null', nameOverride: 'yes', settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}}",
         Renders(|_| Ok(())),
     ),
-    case("ports from addresses", PORTS, Renders(ports)),
+    case("ports of several servers", SEVERAL_PORTS, Renders(several_ports)),
+    case("one port of several servers", ONE_PORT, Renders(one_port)),
+    case("ports of odd addresses", ODD_ADDRESSES, Renders(odd_addresses)),
+    case("ports that replace those of addresses", GIVEN_PORTS, Renders(given_ports)),
+    case(
+        "a list of no ports",
+        "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {natsPort: []}}",
+        Refused("natsPort"),
+    ),
+    case(
+        "a port that is too large, in a list",
+        "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {postgresPort: [5432, 65536]}}",
+        Refused("postgresPort"),
+    ),
     case("no values", "{}", Refused("say where NATS is")),
     case(
         "no PostgreSQL",
@@ -262,8 +275,7 @@ fn numbers(documents: &Documents) -> Result<()> {
     ] {
         documents.expect_env(name, value)?;
     }
-    ensure!(documents.egress_ports()? == [53, 53, 14222, 15432], "{:?}", documents.egress_ports()?);
-    Ok(())
+    egress(documents, &[53, 53, 14222, 15432])
 }
 
 const MONITORING: &str = "
@@ -362,12 +374,46 @@ fn digit(documents: &Documents) -> Result<()> {
     Ok(())
 }
 
-const PORTS: &str = "
+const SEVERAL_PORTS: &str = "
+settings: { NATS_URL: 'tls://a.example.com:14222, b.example.com,nats://c.example.com:14223/', PG_HOST: p, HTTP_ANONYMOUS: true }
+";
+
+fn several_ports(documents: &Documents) -> Result<()> {
+    egress(documents, &[53, 53, 14222, 4222, 14223, 5432])
+}
+
+const ONE_PORT: &str = "
 settings: { NATS_URL: 'tls://a.example.com:14222,tls://b.example.com:14222', PG_HOST: p, HTTP_ANONYMOUS: true }
 networkPolicy: { postgresPort: 6432 }
 ";
 
-fn ports(documents: &Documents) -> Result<()> {
-    ensure!(documents.egress_ports()? == [53, 53, 14222, 6432], "{:?}", documents.egress_ports()?);
+fn one_port(documents: &Documents) -> Result<()> {
+    egress(documents, &[53, 53, 14222, 6432])
+}
+
+/// Passwords, and IPv6 with and without brackets, as the service reads them.
+const ODD_ADDRESSES: &str = "
+settings:
+  NATS_URL: 'nats://u:14223@a,u:14224@b:14225,nats://[fd00::5]:14226,[fd00::1422],fd00::5:14228,fd00::1423,fd00::7'
+  PG_HOST: p
+  HTTP_ANONYMOUS: true
+";
+
+fn odd_addresses(documents: &Documents) -> Result<()> {
+    egress(documents, &[53, 53, 4222, 14225, 14226, 14228, 5432])
+}
+
+const GIVEN_PORTS: &str = "
+settings: { NATS_URL: 'nats://a:14222', PG_HOST: p, PG_PORT: 15432, HTTP_ANONYMOUS: true }
+networkPolicy: { natsPort: [4222, 4223, 4222], postgresPort: [5432, 6432] }
+";
+
+fn given_ports(documents: &Documents) -> Result<()> {
+    egress(documents, &[53, 53, 4222, 4223, 5432, 6432])
+}
+
+fn egress(documents: &Documents, expected: &[u64]) -> Result<()> {
+    let ports = documents.egress_ports()?;
+    ensure!(ports == expected, "{ports:?}");
     Ok(())
 }

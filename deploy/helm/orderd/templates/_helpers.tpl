@@ -92,21 +92,34 @@ list of keys. */}}
 {{- toYaml $sources -}}
 {{- end -}}
 
-{{/* The port in the first address of a setting such as NATS_URL. */}}
-{{- define "orderd.natsPort" -}}
+{{/* Ports of networkPolicy, a number or a list, as a list in JSON. */}}
+{{- define "orderd.ports" -}}
+{{- $ports := list -}}
+{{- range ternary . (list .) (kindIs "slice" .) -}}{{- $ports = append $ports (include "orderd.text" .) -}}{{- end -}}
+{{- toJson (uniq $ports) -}}
+{{- end -}}
+
+{{/* The ports of all servers in NATS_URL. As in the service, the last part of an IPv6 address without brackets is a port
+only if it looks like one. */}}
+{{- define "orderd.natsPorts" -}}
 {{- $settings := .Values.settings -}}
-{{- $url := toString (default "" $settings.NATS_URL) -}}
-{{- $found := regexFind ":[0-9]+(,|/|$)" $url -}}
-{{- if not (kindIs "invalid" .Values.networkPolicy.natsPort) -}}{{ include "orderd.text" .Values.networkPolicy.natsPort }}
-{{- else if $found -}}{{ regexFind "[0-9]+" $found }}
-{{- else if and (not $url) $settings.NATS_PORT -}}{{ include "orderd.text" $settings.NATS_PORT }}
-{{- else -}}4222
+{{- $ports := list -}}
+{{- range $address := regexSplit "[,\n]" (toString (default "" $settings.NATS_URL)) -1 -}}
+{{- $address = regexReplaceAll "^.*(://|@)" (trim $address) "" -}}
+{{- $port := regexFind ":[0-9]+/?$" $address -}}
+{{- $isBareIpv6 := regexMatch "^[^\\[]*:.*:" $address -}}
+{{- if and $isBareIpv6 (not (regexMatch "::.*[^:]:[0-9]{4,5}/?$" $address)) -}}{{- $port = "" -}}{{- end -}}
+{{- if $address -}}{{- $ports = append $ports (default "4222" (regexFind "[0-9]+" $port)) -}}{{- end -}}
+{{- end -}}
+{{- if not (kindIs "invalid" .Values.networkPolicy.natsPort) -}}{{ include "orderd.ports" .Values.networkPolicy.natsPort }}
+{{- else if $ports -}}{{ toJson (uniq $ports) }}
+{{- else -}}{{ include "orderd.ports" (default 4222 $settings.NATS_PORT) }}
 {{- end -}}
 {{- end -}}
 
-{{- define "orderd.postgresPort" -}}
-{{- if not (kindIs "invalid" .Values.networkPolicy.postgresPort) -}}{{ include "orderd.text" .Values.networkPolicy.postgresPort }}
-{{- else if .Values.settings.PG_PORT -}}{{ include "orderd.text" .Values.settings.PG_PORT }}
-{{- else -}}5432
+{{/* PG_HOST is one host. Of DATABASE_URL, a Secret, only networkPolicy.postgresPort says the ports. */}}
+{{- define "orderd.postgresPorts" -}}
+{{- if not (kindIs "invalid" .Values.networkPolicy.postgresPort) -}}{{ include "orderd.ports" .Values.networkPolicy.postgresPort }}
+{{- else -}}{{ include "orderd.ports" (default 5432 .Values.settings.PG_PORT) }}
 {{- end -}}
 {{- end -}}
