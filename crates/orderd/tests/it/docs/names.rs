@@ -95,18 +95,45 @@ fn every_alert_leads_to_its_section() {
     assert_eq!(sections.collect::<BTreeSet<_>>(), alerts, "in {GUIDE}; in alerts.yml");
 }
 
-#[test]
-fn every_metric_is_told() {
+/// The names of the service's metrics.
+fn metrics() -> BTreeSet<String> {
     let sources = ["metrics/mod.rs", "metrics/process.rs"].map(|name| {
         std::fs::read_to_string(tools::workspace().join("crates/orderd/src").join(name)).unwrap()
     });
     let texts = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
     let is_metric =
         |text: &&str| ["orderd_", "myapp_", "process_"].iter().any(|begin| text.starts_with(begin));
-    let metrics: BTreeSet<&str> = texts.filter(is_metric).collect();
+    texts.filter(is_metric).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_told() {
     let guide = Document::read(GUIDE);
-    let told = guide.rows_of("metric").flat_map(|row| &row.cells[0].code).map(String::as_str);
-    assert_eq!(told.collect::<BTreeSet<_>>(), metrics, "in {GUIDE}; in metrics/");
+    let told = guide.rows_of("metric").flat_map(|row| &row.cells[0].code).cloned();
+    assert_eq!(told.collect::<BTreeSet<_>>(), metrics(), "in {GUIDE}; in metrics/");
+}
+
+/// Metrics that the board leaves out: its lag says more than the position, and the process's other figures suffice.
+const NOT_ON_THE_BOARD: [&str; 3] = ["orderd_position", "process_virtual_memory_bytes", "process_threads"];
+
+#[test]
+fn every_metric_is_on_the_board() {
+    let board = tools::workspace().join("deploy/grafana/dashboards/orderd.json");
+    let board: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(board).unwrap()).unwrap();
+    let targets = board["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let queries: Vec<_> = targets.flatten().map(|target| target["expr"].as_str().unwrap()).collect();
+    let words =
+        queries.iter().flat_map(|query| query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let of_histogram = |word: &str| {
+        let ends = ["_bucket", "_sum", "_count"];
+        ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
+    };
+    let mut shown: BTreeSet<String> = words.map(of_histogram).collect();
+    for name in NOT_ON_THE_BOARD {
+        assert!(shown.insert(name.to_owned()), "{name} is on the board");
+    }
+    let missing: Vec<_> = metrics().difference(&shown).cloned().collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
