@@ -195,4 +195,23 @@ mod tests {
             "UPDATE=1 cargo test -p xtask scaling writes the tables of the model into the document"
         );
     }
+
+    /// The numbers in the cells of a document's tables, with what separates thousands and decimals there.
+    fn numbers(document: &str, thousands: char, decimals: char) -> Vec<String> {
+        let text = std::fs::read_to_string(devstack::tools::workspace().join("docs").join(document)).unwrap();
+        let cells = text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('|'));
+        let cells = cells.map(|cell| cell.trim_matches([' ', '*']));
+        let is_number = |cell: &&str| {
+            cell.starts_with(|c: char| c.is_ascii_digit())
+                && cell.chars().all(|c| c.is_ascii_digit() || c == thousands || c == decimals)
+        };
+        cells.filter(is_number).map(|cell| cell.replace(thousands, "").replace(decimals, ".")).collect()
+    }
+
+    #[test]
+    fn the_translation_has_the_same_numbers() {
+        let english = numbers("SCALING.md", ',', '.');
+        assert!(english.len() > 100, "{english:?}");
+        assert_eq!(numbers("SCALING.ru.md", ' ', ','), english);
+    }
 }

@@ -92,9 +92,10 @@ fn every_alert_leads_to_its_section() {
         let leads = format!("runbook: {RUNBOOKS}#{}\n", anchor(alert));
         assert!(rules.contains(&leads), "{alert} does not lead to {RUNBOOKS}");
     }
-    let runbooks = Document::read(RUNBOOKS);
-    let sections = runbooks.headings[1..].iter().map(String::as_str);
-    assert_eq!(sections.collect::<BTreeSet<_>>(), alerts, "in {RUNBOOKS}; in alerts.yml");
+    for runbooks in [RUNBOOKS, "docs/RUNBOOKS.ru.md"].map(Document::read) {
+        let sections = runbooks.headings[1..].iter().map(String::as_str);
+        assert_eq!(sections.collect::<BTreeSet<_>>(), alerts, "in {}; in alerts.yml", runbooks.name);
+    }
 }
 
 /// The names of the service's metrics.
