@@ -83,6 +83,12 @@ impl ReadThrough {
         row
     }
 
+    /// Whether the table has a row of this id; `None`: PostgreSQL does not answer in time.
+    pub(crate) async fn has_row(&self, id: &str) -> Option<bool> {
+        let row = self.ask(id, false).await.ok()?;
+        Some(matches!(row, StoredRow::Order(_) | StoredRow::Undecodable))
+    }
+
     async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unavailable> {
         // No row can have such an id, and it would make the query fail for the other ids.
         if id.contains('\0') {

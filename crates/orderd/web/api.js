@@ -1,4 +1,4 @@
-// Requests to the service. After a 401 the user has to sign in: to read, or to replay.
+// Requests to the service. After a 401 the user has to sign in: to read, or to replay and drop dead letters.
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -24,7 +24,7 @@ async function ask(path, options = {}, read = (response) => response) {
   try {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
     // The response to a request sent before the sign-in shows nothing about the current session.
-    const right = path.endsWith("/replay") ? "replay" : "read";
+    const right = path.endsWith("/replay") || options.method === "DELETE" ? "replay" : "read";
     if (response.status === 401 && path !== "session" && session === sessions) signInNeeded(right);
     return await read(response);
   } catch (error) {
@@ -66,6 +66,8 @@ export const replay = (key, body) => ask(`dead_letters/${encodeURIComponent(key)
   if (!isJson) throw new Refused(response.status, (await response.text()).trim());
   return await response.json();
 });
+
+export const drop = (key) => text(`dead_letters/${encodeURIComponent(key)}`, { method: "DELETE" });
 
 // No document matches a value of another type than the member's. The prefix of members keeps the name from being one of
 // the other parameters.

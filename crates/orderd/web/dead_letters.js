@@ -1,8 +1,8 @@
-// Dead letters: refused messages, the reasons, and replays.
+// Dead letters: refused messages, the reasons, replays, and drops.
 
 import { $, h, line, value } from "./dom.js";
 import { dateTime, detail, t, word } from "./i18n.js";
-import { deadLetter, deadLetters, replay } from "./api.js";
+import { deadLetter, deadLetters, drop, replay } from "./api.js";
 import { failure } from "./error_view.js";
 
 const LISTED = 50;
@@ -172,7 +172,7 @@ function payload(key) {
 }
 
 function again(letter) {
-  const outcome = h("span", { class: "note", role: "status" });
+  const outcome = h("span", { class: "note", role: "status", tabindex: -1 });
   const button = h("button", { type: "button", "aria-label": `${t("deadReplay")} ${letter.key}` }, t("deadReplay"));
   const send = async (document) => {
     button.disabled = true;
@@ -182,8 +182,7 @@ function again(letter) {
     if (became.outcome === "taken_in") {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
-      correct.remove();
-      drafts.delete(letter.key);
+      leave();
     }
     if (["taken_in", "gone"].includes(became.outcome)) senders.delete(letter.key);
     countUnsent();
@@ -192,9 +191,53 @@ function again(letter) {
   };
   const correct = correction(letter, send);
   button.onclick = () => send();
+  const discard = h("button", { type: "button", "aria-label": `${t("deadDrop")} ${letter.key}` }, t("deadDrop"));
+  // Nothing else can be done about a message that has left the dead letters.
+  const leave = () => {
+    correct.remove();
+    discard.remove();
+    drafts.delete(letter.key);
+  };
+  discard.onclick = async () => {
+    if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
+    discard.disabled = true;
+    outcome.textContent = t("deadDropping");
+    const became = await dropped(letter.key);
+    outcome.textContent = t(OUTCOMES[became]);
+    discard.disabled = false;
+    if (!["dropped", "gone"].includes(became)) return;
+    senders.delete(letter.key);
+    countUnsent();
+    button.remove();
+    leave();
+    // The focused button is gone.
+    outcome.focus();
+  };
   // A typed correction counts here too.
   senders.set(letter.key, () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined));
-  return h("div", {}, h("div", { class: "letter-do" }, button, outcome), correct);
+  return h("div", {}, h("div", { class: "letter-do" }, button, discard, outcome), correct);
+}
+
+// Asks before a drop, which can't be undone.
+function confirmed(question) {
+  return new Promise((answer) => {
+    const yes = h("button", { type: "button", class: "primary" }, t("deadDrop"));
+    const no = h("button", { type: "button", autofocus: true }, t("deadKeep"));
+    const dialog = h("dialog", { class: "panel", "aria-labelledby": "question" },
+      h("p", { id: "question" }, question), h("div", { class: "letter-do" }, yes, no));
+    const close = () => dialog.close();
+    yes.onclick = () => dialog.close("yes");
+    no.onclick = close;
+    dialog.onclose = () => {
+      removeEventListener("hashchange", close);
+      dialog.remove();
+      answer(dialog.returnValue === "yes");
+    };
+    // Another view has other questions.
+    addEventListener("hashchange", close);
+    document.body.append(dialog);
+    dialog.showModal();
+  });
 }
 
 // The document to send instead of the payload.
@@ -217,13 +260,24 @@ async function replayed(key, document) {
   try {
     return await replay(key, document);
   } catch (error) {
-    return { outcome: { 403: "forbidden", 404: "gone" }[error.status] ?? "failed" };
+    return { outcome: failed(error) };
   }
 }
 
+async function dropped(key) {
+  try {
+    await drop(key);
+    return "dropped";
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+const failed = (error) => ({ 403: "forbidden", 404: "gone" })[error.status] ?? "failed";
+
 const OUTCOMES = {
   taken_in: "deadTaken", refused: "deadStill", undecided: "deadUndecided", too_large: "deadTooLarge", not_sent: "deadNotSent",
-  gone: "deadGone", forbidden: "deadForbidden", failed: "tryLater",
+  gone: "deadGone", dropped: "deadDropped", forbidden: "deadForbidden", failed: "tryLater",
 };
 
 function words(became) {

@@ -61,8 +61,8 @@ pub struct ServeArgs {
     /// HTTP_ANONYMOUS is set. Other names are refused, which prevents DNS rebinding.
     #[arg(long, env = "HTTP_HOSTS", default_value = "none", value_name = "NAME,…")]
     pub http_hosts: String,
-    /// Bearer tokens for POST /dead_letters/{key}/replay, separated by commas; if unset, that request is refused. Also
-    /// read from the file that HTTP_REPLAY_TOKEN_FILE names.
+    /// Bearer tokens for POST /dead_letters/{key}/replay and DELETE /dead_letters/{key}, separated by commas; if unset,
+    /// these requests are refused. Also read from the file that HTTP_REPLAY_TOKEN_FILE names.
     #[arg(
         long,
         env = "HTTP_REPLAY_TOKEN",

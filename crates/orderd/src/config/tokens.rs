@@ -175,7 +175,7 @@ pub(crate) fn tokens(right: Right, given: Option<&str>) -> Result<Tokens, Config
 pub struct Access {
     /// To read; without tokens, everyone may.
     pub read: Tokens,
-    /// To replay dead letters; without tokens, HTTP does not allow it.
+    /// To replay and drop dead letters; without tokens, HTTP does not allow it.
     pub replay: Tokens,
     /// To erase; without tokens, HTTP does not allow it.
     pub erase: Tokens,

@@ -41,7 +41,10 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(SEARCH, get(orders::search))
         .route("/events", get(events::events))
         .route("/dead_letters", get(dead_letters::list).layer(compress::layer()).layer(vary.clone()))
-        .route("/dead_letters/{key}", get(dead_letters::show).layer(compress::layer()).layer(vary.clone()))
+        .route(
+            dead_letters::DEAD_LETTER,
+            get(dead_letters::show).layer(compress::layer()).layer(vary.clone()),
+        )
         .layer(from_fn_with_state(app.clone(), auth::require_read))
         .merge(dead_letters::replay_routes(&app))
         .layer(from_fn(no_store::keep_out_of_caches));
@@ -62,8 +65,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 there is nothing at this path: /docs lists all paths"))
         .method_not_allowed_fallback(async || {
-            let said = "405 this method is not allowed here: the header Allow names those that are; replaying and erasing \
-                        need HTTP_REPLAY_TOKEN and HTTP_ERASE_TOKEN to be set";
+            let said = "405 this method is not allowed here: the header Allow names those that are; replaying and \
+                        dropping dead letters and erasing need HTTP_REPLAY_TOKEN and HTTP_ERASE_TOKEN to be set";
             text(StatusCode::METHOD_NOT_ALLOWED, said)
         })
         .layer(from_fn_with_state(app.clone(), observe))

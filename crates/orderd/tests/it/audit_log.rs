@@ -56,13 +56,17 @@ async fn each_act_over_http_has_a_line_with_the_name_the_setting_and_the_key() {
     service.send(Request::delete("/session").header("cookie", cookie)).await;
     let replay = Request::post(format!("/dead_letters/{dead}/replay"));
     service.send(replay.header("authorization", format!("Bearer {REPLAYER}"))).await;
+    for key in [&*dead, "1-1"] {
+        let drop = Request::delete(format!("/dead_letters/{key}"));
+        service.send(drop.header("authorization", format!("Bearer {REPLAYER}"))).await;
+    }
     service.erase(&id, ERASER).await;
     service.erase("1-1", ERASER).await;
     let denied = service.erase(&id, READER).await;
     assert_eq!(denied, 403);
     let noted = eventually("all of it is in the log", async || {
         let noted = lines(&service.process.log());
-        (noted.len() >= 6).then_some(noted)
+        (noted.len() >= 7).then_some(noted)
     })
     .await;
     let noted: Vec<_> = noted.iter().map(parts).collect();
@@ -72,6 +76,7 @@ async fn each_act_over_http_has_a_line_with_the_name_the_setting_and_the_key() {
             ["sign-in", "web", "HTTP_TOKEN", "", ""],
             ["sign-out", "web", "HTTP_TOKEN", "", ""],
             ["replay", "#1", "HTTP_REPLAY_TOKEN", dead.as_str(), "refused"],
+            ["drop", "#1", "HTTP_REPLAY_TOKEN", dead.as_str(), "dropped"],
             ["erase", "dpo", "HTTP_ERASE_TOKEN", id.as_str(), "erased"],
             ["erase", "dpo", "HTTP_ERASE_TOKEN", "1-1", "not_found"],
             ["erase", "web", "HTTP_TOKEN", "", "denied"],

@@ -18,7 +18,7 @@ async fn dead_letters_are_read_and_with_a_token_sent_again() {
     stack.publish(&["{"]).await;
     browser.reads("#dead-list .letter:first-child", "Not JSON").await;
     browser.reads("#dead-list .letter:last-child", "A required member is missing").await;
-    browser.reads("#dead-how", "Replaying them from here requires HTTP_REPLAY_TOKEN").await;
+    browser.reads("#dead-how", "Replaying and dropping them from here requires HTTP_REPLAY_TOKEN").await;
     browser.holds("document.querySelector('#dead-list button:not([hidden])') === null").await;
     browser.click("#dead-list .letter:last-child summary").await;
     browser.reads("#dead-list .letter:last-child pre", "<b>A</b>").await;
@@ -97,6 +97,59 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.reads("#dead-replay-all", "Отправить снова 1 показанное").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_dropped_after_a_question() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&["{", "7"]).await;
+    stack.wait_settled(2).await;
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-replay-all", "Replay all 2 shown").await;
+    let letter = ".letter[data-reason=invalid_json]";
+    let discard = format!("{letter} .letter-do button:nth-child(2)");
+    assert_eq!(browser.text(&discard).await, "Drop");
+    let count = async || service.get("/dead_letters").await.json().as_array().unwrap().len();
+    // Neither the button that has the focus, nor Escape, nor the way back drops it.
+    for leaves in ["Keep", "Escape", "back"] {
+        browser.click(&discard).await;
+        browser.reads("dialog", "permanently? This can’t be undone.").await;
+        browser.holds("document.activeElement.textContent === 'Keep'").await;
+        match leaves {
+            "Keep" => {
+                is_sound(&browser, "the question before a drop").await;
+                browser.click("dialog button:last-child").await;
+            }
+            "Escape" => browser.keys("dialog", "\u{e00c}").await,
+            _ => drop(browser.script("history.back()").await),
+        }
+        browser.holds("document.querySelector('dialog') === null").await;
+    }
+    browser.reads("#view-live", "Orders as they arrive").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads(letter, "Not JSON").await;
+    assert_eq!(count().await, 2);
+    browser.click(&discard).await;
+    browser.click("dialog .primary").await;
+    browser.reads(letter, "Dropped.").await;
+    assert_eq!(count().await, 1);
+    browser.reads("#dead-replay-all", "Replay 1 shown").await;
+    browser.holds(&format!("document.querySelector('{letter} button') === null")).await;
+    browser.holds("document.activeElement.textContent === 'Dropped.'").await;
+    is_sound(&browser, "a dead letter that was dropped").await;
+    // Another process has dropped it meanwhile.
+    let other = ".letter:not([data-reason=invalid_json])";
+    assert!(stack.run(&["dead-letters", "drop", "--all", "--yes"], "").await.status.success());
+    browser.click(&format!("{other} .letter-do button:nth-child(2)")).await;
+    browser.click("dialog .primary").await;
+    browser.reads(other, "It no longer exists.").await;
+    // The browser itself tells the console of the 404.
+    browser.console().await;
+    browser.click("#language").await;
+    browser.reads("#dead-list", "Отклонённых сообщений нет").await;
+}
+
 /// Orders are open here, so that only sending asks for a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_asks_for() {
@@ -129,7 +182,9 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
         format!("document.querySelector(\"{letter} textarea\").value === '{{\"order_uid\":\"mended\"}}'");
     browser.holds(&typed).await;
     browser.click(&format!("{letter} .correct button")).await;
-    browser.reads("#view-signin", "Replaying dead letters requires a token. Reading does not.").await;
+    browser
+        .reads("#view-signin", "Replaying and dropping dead letters requires a token. Reading does not.")
+        .await;
     assert!(!browser.text("#view-signin").await.contains("personal data"));
     // The browser itself tells the console of the 401.
     browser.console().await;

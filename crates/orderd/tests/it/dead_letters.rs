@@ -347,6 +347,7 @@ async fn a_message_whose_dead_letter_is_dropped_beside_its_row_becomes_a_row_aga
     stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
     let service = stack.serve(&[("REQUIRE", "none")]).await;
     stack.wait_settled(4).await;
+    assert_eq!(stack.rows(), 3, "memory may have them before the writer has looked at the notes");
     for (key, track) in keys.iter().zip(["A", "B"]) {
         assert_eq!(service.get(&format!("/order/{key}")).await.json()["track_number"], track);
     }
@@ -627,8 +628,11 @@ async fn http_without_a_token_on_loopback_shows_dead_letters_but_does_not_replay
     let path = format!("/dead_letters/{}", letters[1]["key"].as_str().unwrap());
     let shown = service.get(&path).await.json();
     assert_eq!((&shown["reason"], &shown["payload"]), (&"wrong_type".into(), &bad.into()));
-    let refused = service.send(Request::post(format!("{path}/replay"))).await;
-    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+    for refused in [Request::post(format!("{path}/replay")), Request::delete(&path)] {
+        let refused = service.send(refused).await;
+        assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(refused.headers.contains_key("allow"));
+    }
     for missing in ["1-1", "x", "*", "1-1.%3E", "%20"] {
         assert_eq!(service.get(&format!("/dead_letters/{missing}")).await.status, StatusCode::NOT_FOUND);
     }
@@ -661,6 +665,98 @@ async fn http_replays_dead_letters_with_a_token_and_for_no_other_origin() {
     let taken = Request::get(format!("/order/{key}")).header("authorization", "Bearer secret");
     assert_eq!(service.send(taken).await.json()["track_number"], "A");
     assert_eq!(service.send(with_token()).await.status, StatusCode::NOT_FOUND);
+}
+
+const DROPPER: [(&str, &str); 2] = [("HTTP_TOKEN", "reader"), ("HTTP_REPLAY_TOKEN", "dropper")];
+
+fn drop_of(key: &str) -> hyper::http::request::Builder {
+    Request::delete(format!("/dead_letters/{key}")).header("authorization", "Bearer dropper")
+}
+
+/// What the table would be after a restore to before its first row; the messages are read again, and accepted.
+async fn after_a_restore(stack: &Stack, mut service: Service, last: u64) -> Service {
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.psql("TRUNCATE orders2; UPDATE orderd_position SET seq = 0, last_row = NULL").unwrap();
+    let service = stack.serve(&[("REQUIRE", "none")]).await;
+    stack.wait_settled(last).await;
+    service
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_drops_dead_letters_with_a_token_and_for_no_other_origin() {
+    let stack = Stack::new();
+    let service = stack.serve(&DROPPER).await;
+    stack.publish(&[r#"{"track_number":"A"}"#, r#"{"track_number":"B"}"#]).await;
+    let letters = wait_for_dead(&stack, 2).await;
+    stack.wait_settled(2).await;
+    let key = key_of(&letters[0]);
+    for (token, status) in [(None, 401), (Some("unknown"), 401), (Some("reader"), 403)] {
+        let mut request = Request::delete(format!("/dead_letters/{key}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let refused = service.send(request).await;
+        assert_eq!(refused.status.as_u16(), status, "{token:?}");
+        assert!(refused.headers.contains_key("www-authenticate"));
+    }
+    for (name, value) in
+        [("sec-fetch-site", "same-site"), ("origin", "http://localhost:1"), ("origin", "null")]
+    {
+        let refused = service.send(drop_of(&key).header(name, value)).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+    for missing in ["1-1", "x", "*", "1-1.%3E", "%20", "%00"] {
+        assert_eq!(service.send(drop_of(missing)).await.status, StatusCode::NOT_FOUND, "{missing}");
+    }
+    assert_eq!(listed(&stack, &[]).await, letters);
+    let dropped = service.send(drop_of(&key).header("sec-fetch-site", "same-origin")).await;
+    assert_eq!((dropped.status, dropped.body.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(dropped.headers["cache-control"], "no-store");
+    // The response is sent after the change.
+    assert_eq!(listed(&stack, &[]).await, letters[1..]);
+    assert_eq!(service.send(drop_of(&key)).await.status, StatusCode::NOT_FOUND);
+    let service = after_a_restore(&stack, service, 2).await;
+    // Memory has both until the writer has looked at the notes.
+    service.wait_len(1).await;
+    assert_eq!(service.ids().await, [key_of(&letters[1])], "the dropped message does not come back");
+    assert_eq!(stack.rows(), 1);
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
+}
+
+/// The row is from elsewhere, by an import for instance: that the dead letter is dropped says nothing about its order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_http_drops_beside_its_row_keeps_its_message() {
+    let stack = Stack::new();
+    let service = stack.serve(&DROPPER).await;
+    stack.publish(&[r#"{"track_number":"A"}"#, &order("b")]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    eventually("the other one is a row", async || (stack.rows() == 1).then_some(())).await;
+    stack.postgres.psql(&format!("INSERT INTO orders2 SELECT '{key}', data FROM orders2")).unwrap();
+    assert_eq!(service.send(drop_of(&key)).await.status, StatusCode::NO_CONTENT);
+    assert!(!service.process.log().contains("without asking the table"));
+    let service = after_a_restore(&stack, service, 2).await;
+    assert_eq!(service.get(&format!("/order/{key}")).await.json()["track_number"], "A");
+    assert_eq!(stack.rows(), 2, "memory may have it before the writer has looked at the notes");
+    stack.verify(&service, &["--require", "none"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_drops_dead_letters_without_postgres_and_not_without_nats() {
+    let mut stack = Stack::new();
+    let service = stack.serve(&DROPPER).await;
+    stack.publish(&["{", "{"]).await;
+    let keys: Vec<_> = wait_for_dead(&stack, 2).await.iter().map(key_of).collect();
+    stack.wait_settled(2).await;
+    stack.postgres.stop();
+    assert_eq!(service.send(drop_of(&keys[0])).await.status, StatusCode::NO_CONTENT);
+    assert!(service.process.log().contains("without asking the table"), "{}", service.process.log());
+    assert_eq!(listed(&stack, &[]).await.iter().map(key_of).collect::<Vec<_>>(), keys[1..]);
+    stack.nats.stop();
+    let answer = service.send(drop_of(&keys[1])).await;
+    assert_eq!(
+        (answer.status, &answer.headers["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

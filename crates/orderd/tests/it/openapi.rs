@@ -132,5 +132,5 @@ async fn what_is_refused_is_described() {
             closed += usize::from(needs_token);
         }
     }
-    assert_eq!(closed, 11, "ten that show orders or dead letters, and the one that erases");
+    assert_eq!(closed, 12, "nine that read, two that decide about dead letters, and the one that erases");
 }

@@ -98,6 +98,7 @@ async fn reading_replaying_and_erasing_are_three_rights() {
     let requests = [
         ("read-with", "GET", "/mem_len"),
         ("replay-with", "POST", "/dead_letters/1-1/replay"),
+        ("replay-with", "DELETE", "/dead_letters/1-1"),
         ("erase-with", "DELETE", "/order/1-1"),
     ];
     for (right, method, path) in requests {
@@ -136,7 +137,9 @@ async fn without_tokens_only_reading_is_allowed() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "short")]).await;
     assert!(service.process.log().contains("fewer than 16 bytes"), "{}", service.process.log());
-    for (method, path) in [("POST", "/dead_letters/1-1/replay"), ("DELETE", "/order/1-1")] {
+    for (method, path) in
+        [("POST", "/dead_letters/1-1/replay"), ("DELETE", "/dead_letters/1-1"), ("DELETE", "/order/1-1")]
+    {
         for token in ["Bearer short", "Bearer unknown", ""] {
             let request = Request::builder().method(method).uri(path).header("authorization", token);
             let answer = service.send(request).await;

@@ -8,8 +8,8 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
-use axum::response::Response;
-use axum::routing::{MethodRouter, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, post};
 use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::Value;
@@ -40,6 +40,9 @@ const MAX_REPLAYS: usize = 16;
 /// Time limit for NATS, including the wait for a free slot.
 const NATS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Time limit for dropping a dead letter, including the wait for a free slot: a few requests to NATS.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Time limit for sending a replay, and then for its outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,10 @@ pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
 
 /// The largest valid number: beyond it, not all clients distinguish integers.
 pub(crate) const LARGEST: u64 = (1 << 53) - 1;
+
+/// The path of a dead letter, and of its replay.
+pub(crate) const DEAD_LETTER: &str = "/dead_letters/{key}";
+const REPLAY: &str = "/dead_letters/{key}/replay";
 
 /// The parameters of the list.
 #[derive(Deserialize)]
@@ -94,6 +101,24 @@ impl DeadLettersApi {
             sent.map_err(anyhow::Error::from).flatten().map_err(|error| nats_unavailable(&error))?;
         Ok(outcomes.remove(&letter.key).unwrap_or(Outcome::Undecided))
     }
+
+    /// Drops a dead letter. Returns whether it existed: a replay may have been accepted since it was looked up.
+    async fn discard(&self, key: &str, has_row: Option<bool>) -> Result<bool, Response> {
+        let discarded = async {
+            let _place = self.requests.acquire().await?;
+            if self.store.find(key).await?.is_none() {
+                return Ok(false);
+            }
+            self.store.discard(key, has_row).await?;
+            Ok(true)
+        };
+        let discarded = timeout(DROP_TIMEOUT, discarded).await;
+        discarded.map_err(anyhow::Error::from).flatten().map_err(|error| {
+            let error = format!("{error:#}");
+            tracing::error!(key, error, "can't drop a dead letter; send the same request again");
+            unavailable("503 not dropped: NATS doesn't answer, or refuses; the log of the service says which")
+        })
+    }
 }
 
 /// Without their payloads, newest first; `?before=` continues where a list has ended.
@@ -123,17 +148,21 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -
     found.await?.as_ref().map(fresh).ok_or_else(missing)
 }
 
-/// The route of replays; without tokens for them, no method is allowed.
+/// The routes that need the right to replay: replays and drops, which both decide what becomes of a dead letter. Without
+/// tokens for them, their methods are not allowed.
 pub(crate) fn replay_routes(app: &Arc<App>) -> Router<Arc<App>> {
-    let mut methods = MethodRouter::new();
-    if app.settings.access.is_set(Right::Replay) {
-        methods = post(replay)
-            .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
-            .layer(middleware::from_fn(same_origin::require_own))
-            .layer(middleware::from_fn(session::in_time))
-            .layer(middleware::from_fn_with_state(app.clone(), auth::require_replay));
+    if !app.settings.access.is_set(Right::Replay) {
+        return Router::new().route(REPLAY, MethodRouter::new());
     }
-    Router::new().route("/dead_letters/{key}/replay", methods)
+    let guard = middleware::from_fn_with_state(app.clone(), auth::require_replay);
+    let own = middleware::from_fn(same_origin::require_own);
+    let replaying = post(replay)
+        .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
+        .layer(own.clone())
+        .layer(middleware::from_fn(session::in_time))
+        .layer(guard.clone());
+    let dropping = delete(discard).layer(own).layer(guard);
+    Router::new().route(REPLAY, replaying).route(DEAD_LETTER, dropping)
 }
 
 /// Replays a dead letter, with its payload or with the document in the body, and responds with the outcome.
@@ -167,6 +196,28 @@ async fn replay(
     Ok(response)
 }
 
+/// Drops a dead letter permanently: 204. As the command does, it asks the table for a row with its key, and goes by the
+/// notes if the table does not answer.
+async fn discard(
+    State(app): State<Arc<App>>,
+    Extension(Caller(by)): Extension<Caller>,
+    Path(key): Path<String>,
+) -> Result<Response, Response> {
+    app.dead_letters.ask(async |store| store.find(&key).await).await?.ok_or_else(missing)?;
+    let deed = Action::begin("drop", &by, &key, "incomplete");
+    let has_row = app.read_through.has_row(&key).await;
+    if has_row.is_none() {
+        tracing::warn!(
+            key,
+            "dropping a dead letter without asking the table, which does not answer: if it has a row with that key, and is \
+             restored to a time before that row, the message does not become a row again"
+        );
+    }
+    let was_there = app.dead_letters.discard(&key, has_row).await?;
+    deed.became(if was_there { "dropped" } else { "gone" });
+    if was_there { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
+}
+
 fn fresh(body: &Value) -> Response {
     let mut response = json(body.to_string().into_bytes());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -187,7 +238,12 @@ fn missing() -> Response {
 
 fn nats_unavailable(error: &anyhow::Error) -> Response {
     tracing::debug!(error = format!("{error:#}"), "can't query dead letters");
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "503 NATS can't be reached now");
+    unavailable("503 NATS can't be reached now")
+}
+
+/// 503 with `Retry-After`.
+fn unavailable(why: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -315,6 +315,7 @@ mod tests {
                     has("/order", "get"),
                     has("/events", "get"),
                     has("/dead_letters/{key}/replay", "post"),
+                    has("/dead_letters/{key}", "delete"),
                     has("/order/{id}", "delete"),
                 ],
                 closed.len(),
@@ -324,12 +325,12 @@ mod tests {
         assert_eq!(
             described,
             [
-                ([true, true, false, false], 0, 14),
-                ([true, true, false, false], 9, 0),
-                ([true, true, true, false], 1, 15),
-                ([true, true, false, true], 1, 15),
-                ([true, true, true, true], 11, 0),
-                ([false, false, false, false], 0, 0),
+                ([true, true, false, false, false], 0, 14),
+                ([true, true, false, false, false], 9, 0),
+                ([true, true, true, true, false], 2, 16),
+                ([true, true, false, false, true], 1, 15),
+                ([true, true, true, true, true], 12, 0),
+                ([false, false, false, false, false], 0, 0),
             ]
         );
     }
