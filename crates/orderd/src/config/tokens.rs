@@ -105,6 +105,11 @@ fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_part)
 }
 
+/// Whether a text has the form of a token's id.
+pub(crate) fn is_token_id(text: &str) -> bool {
+    text.len() == 2 * ID_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 struct Length(usize);
 
 impl KeyType for Length {

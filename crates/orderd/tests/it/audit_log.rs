@@ -97,6 +97,48 @@ async fn each_act_over_http_has_a_line_with_the_name_the_setting_and_the_key() {
     has_no_secret(&service.process.log());
 }
 
+/// Pages that were left open send the cookies of ended sessions again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_session_has_a_line_and_one_that_has_ended_has_none() {
+    let stack = Stack::new();
+    let file = stack.temp_dir.path().join("tokens");
+    std::fs::write(&file, "guessed-by-nobody-1,guessed-by-nobody-2").unwrap();
+    let settings =
+        [&TOKENS[1..], &[("HTTP_TOKEN_FILE", file.to_str().unwrap()), ("LOG_FORMAT", "json")]].concat();
+    let service = stack.serve(&settings).await;
+    let form = Request::post("/session").header("content-type", "application/x-www-form-urlencoded");
+    let signed_in = service.send_body(form, "token=guessed-by-nobody-1").await;
+    let ended = signed_in.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let asked = async |cookie: &str| {
+        let answer = service.send(Request::get("/mem_len").header("cookie", cookie)).await;
+        answer.status.as_u16()
+    };
+    assert_eq!(asked(&ended).await, 200);
+    std::fs::write(&file, "guessed-by-nobody-2").unwrap();
+    eventually("its token is gone", async || (asked(&ended).await == 401).then_some(())).await;
+    for _ in 0..20 {
+        assert_eq!(asked(&ended).await, 401);
+    }
+    let (content, _) = ended.rsplit_once('.').unwrap();
+    assert_eq!(asked(&format!("{content}.forged")).await, 401);
+    let erase = Request::delete("/order/1-1").header("cookie", "orderd_session=forged");
+    assert_eq!(service.send(erase).await.status, 401);
+    let denied = eventually("both are in the log", async || {
+        let mut noted = lines(&service.process.log());
+        noted.retain(|line| line["outcome"] == "denied");
+        (noted.len() >= 2).then_some(noted)
+    })
+    .await;
+    let denied: Vec<_> = denied.iter().map(|line| [&line["action"], &line["why"]]).collect();
+    assert_eq!(denied, [["read", "forged session"], ["erase", "forged session"]]);
+    for _ in 0..100 {
+        asked("orderd_session=forged").await;
+    }
+    let count = lines(&service.process.log()).iter().filter(|line| line["outcome"] == "denied").count();
+    assert!(count < 60, "{count}");
+    has_no_secret(&service.process.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_name_the_user_of_the_operating_system() {
     let (stack, service) = Stack::started().await;

@@ -58,6 +58,8 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
         TokenVerdict::Unknown => {
             if request.headers().contains_key(header::AUTHORIZATION) {
                 app.audit.failed(right.as_str(), None, "unknown token");
+            } else if session::is_forged(&app.settings.access, request.headers()) {
+                app.audit.failed(right.as_str(), None, "forged session");
             }
             (StatusCode::UNAUTHORIZED, unauthorized_message(request.headers(), right))
         }

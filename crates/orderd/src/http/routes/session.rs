@@ -14,7 +14,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::Deserialize;
 
-use crate::config::{Access, Right, Token};
+use crate::config::{Access, Right, Token, is_token_id};
 use crate::http::server::HEAD;
 use crate::http::{App, text};
 use crate::logging::audit::{self, Actor};
@@ -23,6 +23,12 @@ const COOKIE: &str = "orderd_session";
 
 /// How long a session lasts.
 const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// Bytes of a signature (SHA-256).
+const SIGNATURE_BYTES: usize = 32;
+
+/// How far the clock of another process may be ahead.
+const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// The fields of the form.
 #[derive(Deserialize)]
@@ -157,25 +163,67 @@ fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<Actor> {
-    let (content, signature) = value.rsplit_once('.')?;
-    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
-    let mut parts = content.split('.');
-    let (id, rights, end) = (parts.next()?, parts.next()?, parts.next()?.parse::<u64>().ok()?);
-    if parts.next().is_some() || end <= now {
-        return None;
+/// The parts of a cookie's value, not verified.
+struct Session<'v> {
+    /// What is signed: the other parts.
+    content: &'v str,
+    token_id: &'v str,
+    rights: &'v str,
+    /// Seconds of Unix time.
+    end: u64,
+    signature: Vec<u8>,
+}
+
+impl<'v> Session<'v> {
+    fn read(value: &'v str) -> Option<Self> {
+        let (content, signature) = value.rsplit_once('.')?;
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let mut parts = content.split('.');
+        let (token_id, rights, end) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+        parts.next().is_none().then_some(Self { content, token_id, rights, end, signature })
     }
-    let is_meant = |of: &Right| right.is_none_or(|right| right == *of) && rights.contains(letter(*of));
+
+    fn is_signed_with(&self, token: &Token) -> bool {
+        hmac::verify(&token.key, self.content.as_bytes(), &self.signature).is_ok()
+    }
+
+    /// Whether a token has signed it, or one that is gone may have.
+    fn may_be_ours(&self, access: &Access, now: u64) -> bool {
+        let verdicts = Right::ALL.into_iter().filter_map(|right| {
+            let tokens = access.of(right).current();
+            tokens.of_id(self.token_id).map(|token| self.is_signed_with(token))
+        });
+        verdicts.reduce(|one, other| one || other).unwrap_or_else(|| {
+            let has_form = is_token_id(self.token_id) && self.signature.len() == SIGNATURE_BYTES;
+            has_form && self.end <= now + SESSION_LIFETIME.as_secs() + CLOCK_SKEW.as_secs()
+        })
+    }
+}
+
+fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<Actor> {
+    let session = Session::read(value).filter(|session| session.end > now)?;
+    let is_meant =
+        |of: &Right| right.is_none_or(|right| right == *of) && session.rights.contains(letter(*of));
     Right::ALL.into_iter().filter(is_meant).find_map(|right| {
         let tokens = access.of(right).current();
-        let token = tokens.of_id(id)?;
-        hmac::verify(&token.key, content.as_bytes(), &signature).is_ok().then(|| Actor::from(token))
+        tokens.of_id(session.token_id).filter(|token| session.is_signed_with(token)).map(Actor::from)
     })
 }
 
 /// Whether a request names a session, good or not.
 pub(crate) fn is_named(headers: &HeaderMap) -> bool {
     values(headers).next().is_some()
+}
+
+/// Whether a request names a session that no token of ours has opened. A session that has expired is not forged, nor one
+/// whose token is gone, as far as that can be told: pages that were left open send these.
+pub(crate) fn is_forged(access: &Access, headers: &HeaderMap) -> bool {
+    values(headers).any(|value| is_forged_value(access, value, now()))
+}
+
+fn is_forged_value(access: &Access, value: &str, now: u64) -> bool {
+    // A sign-out empties the cookie.
+    !value.is_empty() && Session::read(value).is_none_or(|session| !session.may_be_ours(access, now))
 }
 
 #[cfg(test)]
@@ -234,6 +282,39 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_have_ended_are_not_forged() {
+        let ours = access("reader", "");
+        let (_, value) = signed(&ours, "reader", 100).unwrap();
+        let (content, signature) = value.rsplit_once('.').unwrap();
+        let (id, _) = content.split_once('.').unwrap();
+        let flipped =
+            |text: &str| text.replacen(&text[..1], if text.starts_with('A') { "B" } else { "A" }, 1);
+        for (access, value, is_forged) in [
+            (&ours, value.clone(), false),
+            // The token is gone, or has another right now.
+            (&access("other", ""), value.clone(), false),
+            (&access("", "reader"), value.clone(), false),
+            // The sign-out has emptied it.
+            (&ours, String::new(), false),
+            (&ours, format!("{content}.{}", flipped(signature)), true),
+            (&ours, format!("{id}.r.101.{signature}"), true),
+            // A token that is gone can't have signed these either.
+            (&access("other", ""), format!("{id}.r.100.AAAA"), true),
+            (&access("other", ""), format!("{id}.r.99999999999.{signature}"), true),
+            (&access("other", ""), format!("{id}0.r.100.{signature}"), true),
+            (&access("other", ""), format!("{}.r.100.{signature}", "x".repeat(id.len())), true),
+            (&ours, "reader".to_owned(), true),
+        ] {
+            for now in [99, 100, 10_000_000] {
+                assert_eq!(is_forged_value(access, &value, now), is_forged, "{value} at {now}");
+            }
+        }
+        let headers = |cookie: &str| [(header::COOKIE, cookie.try_into().unwrap())].into_iter().collect();
+        assert!(is_forged(&ours, &headers(&format!("other=x; {COOKIE}=forged"))));
+        assert!(!is_forged(&ours, &headers("other=x")));
+    }
+
+    #[test]
     fn no_part_of_a_cookie_can_be_changed() {
         let ours = access("reader", "eraser");
         let (_, value) = signed(&ours, "reader", 100).unwrap();
@@ -254,6 +335,9 @@ mod tests {
             String::new(),
         ] {
             assert_eq!(verified(&ours, &changed, None, 0), None, "{changed}");
+        }
+        for forged in [format!("{id}.re.{end}.{signature}"), format!("{id}.{rights}.{end}.x.{signature}")] {
+            assert!(is_forged_value(&ours, &forged, 0), "{forged}");
         }
         // A session that was opened with the right to read can't erase, even if its token gets that right later.
         let later = access("reader", "reader");
