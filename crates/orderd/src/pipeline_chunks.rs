@@ -8,7 +8,7 @@ use order::{Order, Refusal};
 use crate::dead_letters::dead_letter_format::NewDeadLetter;
 use crate::flow_state::{Gap, StreamRun, Watermark};
 use crate::nats::intake_message::{Message, StreamPosition};
-use crate::receipts;
+use crate::receipts::{self, SkipReason};
 use crate::traceparent::TraceParent;
 
 /// When each stage handled a chunk, for its spans.
@@ -59,20 +59,16 @@ pub(crate) struct SkippedMessage {
     pub(crate) position: StreamPosition,
     /// The key in its header, or its own.
     pub(crate) key: String,
-    /// `None`: the order of that key is in the table, by another message.
-    pub(crate) refused: Option<SkipReason>,
+    pub(crate) reason: SkipReason,
 }
 
 impl SkippedMessage {
     /// `None`: nobody asks for a receipt.
-    pub(crate) fn asked_for(message: Message, key: String, refused: Option<SkipReason>) -> Option<Self> {
+    pub(crate) fn asked_for(message: Message, key: String, reason: SkipReason) -> Option<Self> {
         receipts::asked_for(message.headers.as_ref())?;
-        Some(Self { headers: message.headers, position: message.position, key, refused })
+        Some(Self { headers: message.headers, position: message.position, key, reason })
     }
 }
-
-/// Why a message is skipped, in one word and in words.
-pub(crate) type SkipReason = (&'static str, &'static str);
 
 /// A message and why it is refused.
 pub(crate) struct RefusedMessage {

@@ -35,6 +35,63 @@ pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of receipts queued for requests of this process.
 const MAX_QUEUED: usize = 256;
 
+/// Why a message becomes neither an order nor a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SkipReason {
+    Empty,
+    /// No dead letter has the key in its header.
+    ForeignKey,
+    /// The dead letter was dropped.
+    Dropped,
+    /// The dead letter was accepted already.
+    Accepted,
+    /// The table has a row with the key of the dead letter, from elsewhere.
+    KeyTaken,
+    /// The stream of dead letters has no room for the note about a replay.
+    NoRoom,
+}
+
+impl SkipReason {
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 6] =
+        [Self::KeyTaken, Self::Accepted, Self::NoRoom, Self::Dropped, Self::ForeignKey, Self::Empty];
+
+    /// The reason as one word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::ForeignKey => "foreign_key",
+            Self::Dropped => "dropped",
+            Self::Accepted | Self::KeyTaken => "key_taken",
+            Self::NoRoom => "no_room",
+        }
+    }
+
+    /// The reason in a sentence.
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Empty => "the message is empty, and is skipped",
+            Self::ForeignKey => {
+                "the header Orderd-Key names no stored dead letter, so the message is skipped: publish without that \
+                 header"
+            }
+            Self::Dropped => "the dead letter of the header Orderd-Key was dropped",
+            Self::Accepted => {
+                "the dead letter was accepted already, in another replay or as it was, so the document is not stored"
+            }
+            Self::KeyTaken => {
+                "the table already has a row with the key of this dead letter, so the document is not stored: drop the \
+                 dead letter, and publish the document without the header Orderd-Key if it is another one"
+            }
+            Self::NoRoom => {
+                "the stream of dead letters has no room for the note about this replay, so the document is not stored: \
+                 make room there, and replay the dead letter again"
+            }
+        }
+    }
+}
+
 /// The outcome of a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
@@ -161,21 +218,19 @@ impl Receipts {
         }
     }
 
-    /// The message is neither an order nor a dead letter: `refused` says why, in one word and in words. `None`: the order
-    /// of that key is in the table already.
+    /// The message is neither an order nor a dead letter.
     pub(crate) async fn skipped(
         &self,
         headers: Option<&HeaderMap>,
         position: StreamPosition,
         key: &str,
-        refused: Option<(&'static str, &'static str)>,
+        reason: SkipReason,
     ) {
         if let Some(subject) = asked_for(headers)
             && !self.is_answered(position)
         {
-            let detail = refused.map_or_else(String::new, |(_, detail)| detail.into());
-            let refused = refused.map(|(reason, _)| reason.into());
-            let receipt = Receipt { refused, key: key.into(), detail, path: None };
+            let refused = Some(reason.as_str().to_owned());
+            let receipt = Receipt { refused, key: key.into(), detail: reason.detail().into(), path: None };
             self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
         }
     }

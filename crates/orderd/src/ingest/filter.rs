@@ -12,22 +12,11 @@ use crate::dead_letters::store::DeadLetterStore;
 use crate::metrics::Metrics;
 use crate::nats::intake_message::Message;
 use crate::orders_in_doubt::OrdersInDoubt;
-use crate::pipeline_chunks::{Messages, SkipReason, SkippedMessage};
+use crate::pipeline_chunks::{Messages, SkippedMessage};
+use crate::receipts::SkipReason;
 
 /// Maximum number of concurrent look-ups: any publisher can send this header, and must not block others.
 const LOOKUPS_IN_FLIGHT: usize = 64;
-
-/// Why a message is skipped.
-const FOREIGN_KEY: SkipReason = (
-    "foreign_key",
-    "the header Orderd-Key names no stored dead letter, so the message is skipped: publish without that header",
-);
-const EMPTY: SkipReason = ("empty", "the message is empty, and is skipped");
-const TAKEN_IN: SkipReason = (
-    "key_taken",
-    "the dead letter was accepted already, in another replay or as it was, so the document is not stored",
-);
-const DROPPED: SkipReason = ("dropped", "the dead letter of the header Orderd-Key was dropped");
 
 /// Runs until `natschan` closes.
 pub(crate) async fn run(
@@ -42,8 +31,10 @@ pub(crate) async fn run(
         for message in chunk.messages.extract_if(.., |message| is_special(message)).collect::<Vec<_>>() {
             if message.payload.is_empty() {
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
-                let key = message.key.as_str().to_owned();
-                chunk.skipped.extend(SkippedMessage::asked_for(message, key, Some(EMPTY)));
+                // Whoever replays a dead letter with this message waits for its key.
+                let key = key_of_dead_letter(message.headers.as_ref());
+                let key = key.unwrap_or_else(|| message.key.as_str().to_owned());
+                chunk.skipped.extend(SkippedMessage::asked_for(message, key, SkipReason::Empty));
             } else if let Some(key) = key_of_dead_letter(message.headers.as_ref()) {
                 // Once the position has passed it, the table shows whether it became an order.
                 in_doubt.add(&key, message.position.sequence);
@@ -84,15 +75,15 @@ async fn with_key_of_its_dead_letter(
     metrics: &Metrics,
 ) -> Result<Message, Option<SkippedMessage>> {
     let sequence = message.position.sequence;
-    let refused = match dead_letters.judge_replay(&key, sequence).await {
+    let reason = match dead_letters.judge_replay(&key, sequence).await {
         Replay::Honoured => return Ok(Message { key: Key::from(key), replayed: true, ..message }),
         Replay::TakenIn => {
             tracing::info!(sequence, "skipped a replay: its dead letter is already accepted");
-            Some(TAKEN_IN)
+            SkipReason::Accepted
         }
         Replay::Dropped => {
             tracing::info!(sequence, "skipped a replay: its dead letter is already dropped");
-            Some(DROPPED)
+            SkipReason::Dropped
         }
         Replay::Foreign => {
             if metrics.foreign_keys.get() == 0 {
@@ -103,8 +94,8 @@ async fn with_key_of_its_dead_letter(
                 );
             }
             metrics.foreign_keys.inc();
-            Some(FOREIGN_KEY)
+            SkipReason::ForeignKey
         }
     };
-    Err(SkippedMessage::asked_for(message, key, refused))
+    Err(SkippedMessage::asked_for(message, key, reason))
 }

@@ -41,8 +41,8 @@ impl RunningWriter {
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
-            let SkippedMessage { headers, position, key, refused } = skipped;
-            self.deps.receipts.skipped(headers.as_ref(), *position, key, *refused).await;
+            let SkippedMessage { headers, position, key, reason } = skipped;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key, *reason).await;
         }
         self.deps.receipts.note_answered(self.committed_watermark());
         if let Some(traces) = &self.deps.traces {

@@ -21,28 +21,15 @@ use crate::dead_letters::removal::{AcceptedLetter, StoredCopy};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::flow_state::Watermark;
 use crate::nats::intake_message::Message;
-use crate::pipeline_chunks::SkipReason;
 use crate::postgres::fence::Fence;
 use crate::postgres::{self, describe};
+use crate::receipts::SkipReason;
 
 /// Maximum number of requests in flight to NATS.
 const REQUESTS_IN_FLIGHT: usize = 64;
 
 /// Time limit for looking up which dead letters a killed process has left.
 const COPIES_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why a replay is skipped: a code, and a sentence.
-const KEY_TAKEN: SkipReason = (
-    "key_taken",
-    "the table already has a row with the key of this dead letter, so the document is not stored: drop the dead letter, \
-     and publish the document without the header Orderd-Key if it is another one",
-);
-
-const NO_ROOM: SkipReason = (
-    "no_room",
-    "the stream of dead letters has no room for the note about this replay, so the document is not stored: make room \
-     there, and replay the dead letter again",
-);
 
 impl RunningWriter {
     /// Looks for the dead letters of messages that this term reads again, and for what became of them; and compares the
@@ -129,7 +116,7 @@ impl RunningWriter {
                 let error = format!("{error:#}");
                 tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
             }
-            self.deps.receipts.skipped(headers.as_ref(), *position, key, Some(KEY_TAKEN)).await;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key, SkipReason::KeyTaken).await;
         }
     }
 
@@ -155,7 +142,7 @@ impl RunningWriter {
     pub(super) async fn report_without_room(&self, batch: &[EncodedRows], skipped: &[RowIndex]) {
         for &(chunk, row) in skipped {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
-            self.deps.receipts.skipped(headers.as_ref(), *position, key.as_str(), Some(NO_ROOM)).await;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key.as_str(), SkipReason::NoRoom).await;
         }
     }
 

@@ -157,13 +157,19 @@ async fn publisher_can_not_choose_a_key() {
         headers.insert("Orderd-Receipt", format!("_INBOX.mine.{number}"));
         client.publish_with_headers("TESTING", headers, order("forged").into()).await.unwrap();
     }
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Orderd-Receipt", "_INBOX.mine.empty");
-    client.publish_with_headers("TESTING", headers, "".into()).await.unwrap();
+    for key in ["", "1-1"] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Orderd-Receipt", "_INBOX.mine.empty");
+        if !key.is_empty() {
+            headers.insert("Orderd-Key", key);
+        }
+        client.publish_with_headers("TESTING", headers, "".into()).await.unwrap();
+    }
     client.flush().await.unwrap();
     stack.publish(&[order("real")]).await;
     service.wait_len(1).await;
-    for _ in 0..7 {
+    let mut empty = Vec::new();
+    for _ in 0..8 {
         let receipt = in_time("their receipts", receipts.next()).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&receipt.payload).unwrap();
         let detail = receipt.headers.unwrap().get("Orderd-Detail").unwrap().to_string();
@@ -172,9 +178,14 @@ async fn publisher_can_not_choose_a_key() {
                 assert_eq!(said, serde_json::json!({ "refused": "foreign_key", "key": keys[number] }));
                 assert!(detail.contains("publish without that header"), "{detail}");
             }
-            Err(_) => assert!(said["refused"] == "empty" && detail.contains("is empty"), "{said} {detail}"),
+            Err(_) => {
+                assert!(said["refused"] == "empty" && detail.contains("is empty"), "{said} {detail}");
+                empty.push(said["key"].clone());
+            }
         }
     }
+    assert!(empty[0].as_str().unwrap().len() > 20, "the key of the message itself: {empty:?}");
+    assert_eq!(empty[1], "1-1", "the key that its header names");
     assert!(service.ids().await[0].len() > 20);
     assert!(dead().await.is_some(), "the dead letter is gone");
     assert_eq!(service.get("/orders?order_uid=forged").await.body, "[]");

@@ -121,6 +121,12 @@ pub(crate) fn tag(bytes: &[u8]) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use order::Reason;
+
+    use crate::receipts::SkipReason;
+
     /// The strings of a language that mention orders, and those of its list for other documents.
     fn words<'t>(text: &'t str, order: &str) -> (Vec<&'t str>, Vec<&'t str>) {
         let (words, neutral) = text.split_once("\n  neutral: {\n").unwrap();
@@ -139,6 +145,20 @@ mod tests {
             }
         }
         (about_orders, neutral.lines().filter_map(|line| member(line, "    ")).collect())
+    }
+
+    #[test]
+    fn every_reason_that_the_service_gives_has_its_words_in_both_languages() {
+        let skipped = SkipReason::ALL.map(SkipReason::as_str);
+        let reasons: BTreeSet<_> = Reason::ALL.map(Reason::as_str).into_iter().chain(skipped).collect();
+        for text in [include_str!("../../../web/en.js"), include_str!("../../../web/ru.js")] {
+            let (_, words) = text.split_once("\n  reasons: {\n").unwrap();
+            let (words, _) = words.split_once("\n  },\n").unwrap();
+            // The names stand between the strings.
+            let names = words.split('"').step_by(2).flat_map(|between| between.split([',', ' ', '\n', ':']));
+            let named: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+            assert_eq!(named, reasons);
+        }
     }
 
     #[test]
