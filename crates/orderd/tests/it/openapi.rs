@@ -3,7 +3,7 @@
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
-use crate::support::{Stack, order, sample};
+use crate::support::{Stack, eventually, order, sample};
 
 /// The type names of a schema, one or several.
 fn types(schema: &Value) -> Vec<&str> {
@@ -108,6 +108,83 @@ async fn documents_that_are_served_as_they_came_are_what_the_schema_says() {
             assert!(!fits(&schema["properties"]["sm_id"], &wrong["sm_id"], "sm_id"));
         }
     }
+}
+
+/// Checks a response against its schema: each member has to be described.
+fn check_strictly(api: &Value, schema: &Value, value: &Value, path: &str) {
+    let reference = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    let schema = reference.map_or(schema, |pointer| api.pointer(pointer).unwrap());
+    assert!(fits(schema, value, path), "{path} is {value}, not as described: {schema}");
+    let values = schema["enum"].as_array();
+    assert!(values.is_none_or(|values| values.contains(value)), "{path} is {value}: {schema}");
+    // Of words that are open to new ones, the known ones are the examples.
+    let words = schema["examples"].as_array().filter(|_| path.ends_with(".reason"));
+    assert!(words.is_none_or(|words| words.contains(value)), "{path} is {value}: {schema}");
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(value.get(name.as_str().unwrap()).is_some(), "{path} lacks {name}");
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let described = &schema["properties"][name];
+        assert!(described.is_object(), "{path}.{name} is not described");
+        check_strictly(api, described, member, &format!("{path}.{name}"));
+    }
+    for element in value.as_array().into_iter().flatten() {
+        check_strictly(api, &schema["items"], element, &format!("{path}[]"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_dead_letters_and_replays_are_what_the_schemas_say_and_no_more() {
+    let mut stack = Stack::new();
+    let mut service = stack.serve(&[("HTTP_REPLAY_TOKEN", "replayer")]).await;
+    stack.publish(&[r#"{"order_uid":1}"#, "{", r#"{"track_number":"A"}"#]).await;
+    stack.wait_settled(3).await;
+    let api = service.get("/openapi.json").await.json();
+    let schema = |path: &str, method: &str, status: u16| {
+        let response = &api["paths"][path][method]["responses"][status.to_string()];
+        response["content"]["application/json"]["schema"].clone()
+    };
+    let listed = service.get("/dead_letters").await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    check_strictly(&api, &schema("/dead_letters", "get", 200), &listed, "the list");
+    let keys: Vec<_> = listed.as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap()).collect();
+    for key in &keys {
+        let letter = service.get(&format!("/dead_letters/{key}")).await.json();
+        assert!(letter["payload"].is_string());
+        check_strictly(&api, &schema("/dead_letters/{key}", "get", 200), &letter, key);
+    }
+    // A row from elsewhere takes the first key.
+    stack.publish(&[order("row")]).await;
+    service.wait_len(1).await;
+    stack.wait_settled(4).await;
+    stack.postgres.psql(&format!("INSERT INTO orders2 SELECT '{}', data FROM orders2", keys[0])).unwrap();
+    for (key, document, said) in [
+        (keys[0], order("another"), "key_taken"),
+        (keys[1], r#"{"order_uid":[]}"#.to_owned(), "wrong_type"),
+        (keys[1], order("good"), ""),
+    ] {
+        let request = Request::post(format!("/dead_letters/{key}/replay"));
+        let request = request.header("authorization", "Bearer replayer");
+        let answer = service.send_body(request, &document).await;
+        let outcome = answer.json();
+        assert_eq!(outcome["reason"].as_str().unwrap_or_default(), said, "{outcome}");
+        let schema = schema("/dead_letters/{key}/replay", "post", answer.status.as_u16());
+        check_strictly(&api, &schema, &outcome, "the replay");
+    }
+    let report = service.get("/readyz").await;
+    assert_eq!(report.status, StatusCode::OK);
+    check_strictly(&api, &schema("/readyz", "get", 200), &report.json(), "ready");
+    // A part that is down, and a position that is not known.
+    assert_eq!(service.stop(), Some(0));
+    stack.postgres.stop();
+    let service = stack.start(&[]).await;
+    let down = eventually("PostgreSQL is down", async || {
+        let report = service.get("/readyz").await;
+        (report.json()["postgres"]["reason"].as_str() != Some("starting")).then_some(report)
+    })
+    .await;
+    assert_eq!(down.status, StatusCode::SERVICE_UNAVAILABLE);
+    check_strictly(&api, &schema("/readyz", "get", 503), &down.json(), "not ready");
 }
 
 #[tokio::test(flavor = "multi_thread")]
