@@ -1,8 +1,12 @@
-// openapi.json, laid out for reading.
+// openapi.json, laid out for reading. The description itself is in English.
 
 import { $, h } from "./dom.js";
+import { lang, onLanguage, setModel, t, translate, wireSwitch } from "./i18n.js";
 
 let api;
+
+// A text of ours within the description, which is translated in place.
+const said = (key) => h("span", { "data-t": key, lang: lang() }, t(key));
 
 // Descriptions are Markdown, but have no more of it than names between backticks.
 const prose = (text) => text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
@@ -17,7 +21,7 @@ function example(media) {
   const given = resolved(media?.schema)?.examples?.[0];
   if (given === undefined) return null;
   const shown = typeof given === "string" ? given : JSON.stringify(given, null, 2);
-  return h("details", {}, h("summary", {}, "Example"), h("pre", { tabindex: 0 }, shown));
+  return h("details", {}, h("summary", {}, said("docsExample")), h("pre", { tabindex: 0 }, shown));
 }
 
 function answer(status, given) {
@@ -28,30 +32,45 @@ function answer(status, given) {
 }
 
 function parameter(given) {
-  const where = `${given.in}${given.required ? ", required" : ""}`;
-  return h("li", {}, h("code", {}, given.name), h("span", { class: "note" }, ` (${where}) `), ...prose(given.description ?? ""));
+  const where = h("span", { class: "note" }, ` (${given.in}`, ...(given.required ? [", ", said("docsRequired")] : []), ") ");
+  return h("li", {}, h("code", {}, given.name), where, ...prose(given.description ?? ""));
 }
 
 function operation(path, method, given) {
   return h("section", { class: "panel" },
     h("h2", {}, h("span", { class: "method" }, method.toUpperCase()), h("code", {}, path)),
-    h("p", {}, ...prose(given.summary), given.security ? h("span", { class: "note" }, " · needs a token") : null),
+    h("p", {}, ...prose(given.summary), given.security ? h("span", { class: "note" }, " · ", said("docsToken")) : null),
     given.description ? h("p", {}, ...prose(given.description)) : null,
     given.parameters ? h("ul", {}, ...given.parameters.map(parameter)) : null,
     h("table", { class: "answers" },
       h("tbody", {}, ...Object.entries(given.responses).map(([status, response]) => answer(status, response)))));
 }
 
-async function show() {
-  api = await (await fetch("openapi.json")).json();
-  document.title = `API · ${api.info.title}`;
+function show() {
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, given]) => operation(path, method, given)));
-  const schema = h("details", { class: "panel" }, h("summary", {}, `Schema: ${api["x-model"]}`),
+  const schema = h("details", { class: "panel" }, h("summary", {}, said("docsSchema")),
     h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas[api["x-schema"]], null, 2)));
+  $("docs").lang = "en";
   $("docs").replaceChildren(
     h("div", { class: "heading" }, h("h1", {}, `${api.info.title} ${api.info.version}`)),
     h("p", {}, ...prose(api.info.description)), ...operations, schema);
 }
 
-show().catch((error) => $("docs").replaceChildren(h("p", { class: "empty" }, `openapi.json can't be read: ${error.message}`)));
+async function begin() {
+  translate();
+  wireSwitch($("language"));
+  try {
+    api = await (await fetch("openapi.json")).json();
+    setModel(api["x-model"]);
+    document.title = `API · ${api.info.title}`;
+    onLanguage(() => document.querySelectorAll("#docs [data-t]").forEach((own) => (own.lang = lang())));
+    show();
+  } catch (error) {
+    const failed = () => $("docs").replaceChildren(h("p", { class: "empty" }, t("docsFailed", { error: error.message })));
+    onLanguage(failed);
+    failed();
+  }
+}
+
+begin();

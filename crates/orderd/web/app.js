@@ -132,15 +132,9 @@ function closed(right) {
   show(true);
 }
 
-function say() {
-  i18n.translate();
-  $("language").textContent = t("otherShort");
-  $("language").setAttribute("aria-label", `${t("otherShort")} · ${t("other")}`);
-  $("language").lang = i18n.lang() === "en" ? "ru" : "en";
-}
-
 async function begin() {
-  say();
+  i18n.translate();
+  i18n.wireSwitch($("language"));
   charts = { rate: new Chart($("chart-rate"), "chartRate"), commit: new Chart($("chart-commit"), "chartCommit") };
   pages.wire();
   wireSession(() => {
@@ -152,13 +146,11 @@ async function begin() {
     closed();
   });
   onSignInNeeded((right) => known.signedIn && closed(right));
-  $("language").onclick = i18n.switchLanguage;
   $("skip").onclick = (event) => {
     event.preventDefault();
     $("main").focus();
   };
   i18n.onLanguage(() => {
-    say();
     status.redraw();
     live?.clear();
     quickSearch.again();

@@ -167,6 +167,11 @@ export const en = {
   deadTooLarge: "Too large to replay: with its key, it exceeds the limit of NATS (max_payload).",
   deadNotSent: "NATS rejected it.",
   deadGone: "It no longer exists.",
+  docsExample: "Example",
+  docsRequired: "required",
+  docsToken: "needs a token",
+  docsSchema: "Schema: {model}",
+  docsFailed: "openapi.json can't be read: {error}",
   reasons: {
     invalid_utf8: "Not UTF-8", invalid_json: "Not JSON", not_an_object: "Not a JSON object",
     wrong_type: "A value of the wrong type", number_out_of_range: "A number out of range",

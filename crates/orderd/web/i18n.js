@@ -49,6 +49,18 @@ export function switchLanguage() {
   listeners.forEach((listener) => listener());
 }
 
+// The button that switches to the other language, in whose words it is labelled.
+export function wireSwitch(button) {
+  const label = () => {
+    button.textContent = t("otherShort");
+    button.setAttribute("aria-label", `${t("otherShort")} · ${t("other")}`);
+    button.lang = language === "en" ? "ru" : "en";
+  };
+  button.onclick = switchLanguage;
+  onLanguage(label);
+  label();
+}
+
 // `{name}` is replaced by a value; of a text with plural forms, the form for `count` is used.
 export function t(key, values = {}) {
   const neutral = isOrder() ? undefined : LANGUAGES[language].neutral[key];

@@ -175,6 +175,11 @@ export const ru = {
   deadTooLarge: "Слишком велико, чтобы отправить снова: вместе с ключом больше, чем принимает NATS (max_payload).",
   deadNotSent: "NATS не принимает его.",
   deadGone: "Его больше нет.",
+  docsExample: "Пример",
+  docsRequired: "обязательно",
+  docsToken: "нужен токен",
+  docsSchema: "Схема: {model}",
+  docsFailed: "openapi.json не читается: {error}",
   reasons: {
     invalid_utf8: "Не UTF-8", invalid_json: "Не JSON", not_an_object: "Не объект JSON",
     wrong_type: "Значение не того типа", number_out_of_range: "Число вне допустимых пределов",

@@ -158,7 +158,8 @@ async fn page_view_turns_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_of_the_api_can_be_read_by_all() {
-    let (_stack, service) = Stack::started().await;
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
     let browser = Browser::new().await;
     browser.go(&format!("{}docs", url(&service))).await;
     browser.reads("main", "/order/{id}").await;
@@ -170,6 +171,35 @@ async fn the_description_of_the_api_can_be_read_by_all() {
         .holds("[...document.querySelectorAll('#docs p code')].some((name) => name.textContent === 'HEAD')")
         .await;
     is_sound(&browser, "the description of the API").await;
+    // Our own words are in the page's language, and what is open stays so.
+    browser.resize(1280, 800).await;
+    browser.click("#docs summary").await;
+    for (language, words) in [
+        ("en", ["Search", "Example", "required", "needs a token", "Schema: order"]),
+        ("ru", ["Поиск", "Пример", "обязательно", "нужен токен", "Схема: order"]),
+    ] {
+        if language == "ru" {
+            browser.click("#language").await;
+        }
+        for word in words {
+            browser.reads("body", word).await;
+        }
+        browser.holds("document.querySelector('#docs details').open").await;
+        let languages = "const own = document.querySelector('#docs [data-t]'); \
+                         return [document.documentElement.lang, document.getElementById('docs').lang, own.lang]";
+        assert_eq!(browser.script(languages).await, json!([language, "en", language]));
+    }
+    assert_eq!(
+        browser.script("return document.body.innerText.match(/Example|required,|Schema:/)").await,
+        Value::Null
+    );
+    is_sound(&browser, "the description of the API in Russian").await;
+    // The page of orders has the same language.
+    browser.resize(1280, 800).await;
+    browser.click("nav a:nth-child(3)").await;
+    browser.reads("#view-find h1", "Поиск").await;
+    browser.click("nav a:last-child").await;
+    browser.reads("#docs", "Пример").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -637,11 +667,14 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
         speaks_of_no_orders(&browser).await;
     }
     browser.go(&format!("{}docs", url(&service))).await;
-    browser.reads("#docs", "Schema: parcel").await;
-    // Names between the words are those of the API.
-    let orders = "const docs = document.body.cloneNode(true); docs.querySelectorAll('code, pre').forEach((name) => name.remove()); \
-                  return docs.textContent.replaceAll('orderd', '').match(/.*order.*/i)?.[0] ?? ''";
-    assert_eq!(browser.script(orders).await, "");
+    for words in ["Schema: parcel", "Схема: parcel"] {
+        browser.reads("#docs", words).await;
+        // Names between the words are those of the API.
+        let orders = "const docs = document.body.cloneNode(true); docs.querySelectorAll('code, pre').forEach((name) => name.remove()); \
+                      return docs.textContent.replaceAll('orderd', '').match(/.*(order|заказ).*/i)?.[0] ?? ''";
+        assert_eq!(browser.script(orders).await, "");
+        browser.click("#language").await;
+    }
 }
 
 async fn speaks_of_no_orders(browser: &Browser) {
