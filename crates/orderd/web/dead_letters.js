@@ -12,8 +12,8 @@ let shown = 0;
 let mayReplay = false;
 let list = null;
 let known = new Set();
-// The function that replays each that can still be replayed, by key; and the reason that filters the list.
-let senders = new Map();
+// The functions that replay and drop each that still waits, by key; and the reason that filters the list.
+let actions = new Map();
 // Typed corrections that are not accepted yet, by key, so that a sign-in or another view does not lose them.
 const drafts = new Map();
 let reason = "";
@@ -63,7 +63,7 @@ export async function refresh() {
 
 function begin(letters, others = []) {
   known = new Set();
-  senders = new Map();
+  actions = new Map();
   list = h("ul", { class: "letters" }, ...others.map(item), ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
   $("dead-list").replaceChildren(...(known.size > 0 ? [tools(), list] : [empty]), more(letters));
@@ -95,38 +95,53 @@ function moreReasons() {
 
 function filter() {
   for (const letter of list.children) letter.hidden = reason !== "" && letter.dataset.reason !== reason;
-  countUnsent();
+  countWaiting();
 }
 
-// The keys of those that are shown and can still be replayed.
-const unsent = () => [...list.children].filter((letter) => !letter.hidden && senders.has(letter.dataset.key)).map((letter) => letter.dataset.key);
-
-function countUnsent() {
-  const count = unsent().length;
-  const button = $("dead-replay-all");
-  if (button === null) return;
-  button.textContent = t("deadReplayAll", { count });
-  button.hidden = count === 0;
+// The keys of those that are shown and can still be replayed or dropped.
+function waiting() {
+  // Without a session there is no list.
+  const letters = [...(list?.children ?? [])].filter((letter) => !letter.hidden);
+  return letters.map((letter) => letter.dataset.key).filter((key) => actions.has(key));
 }
 
-// Replays them one by one, so that the service has time for other requests.
+function countWaiting() {
+  const count = waiting().length;
+  for (const [id, key] of [["dead-replay-all", "deadReplayAll"], ["dead-drop-all", "deadDropAll"]]) {
+    const button = $(id);
+    if (button === null) return;
+    button.textContent = t(key, { count });
+    button.hidden = count === 0;
+  }
+}
+
+// Replays or drops them one by one, so that the service has time for other requests.
 function all() {
-  const outcome = h("span", { class: "note", role: "status" });
-  const button = h("button", { type: "button", id: "dead-replay-all" });
-  button.onclick = async () => {
-    button.disabled = true;
+  const outcome = h("span", { class: "note", role: "status", tabindex: -1 });
+  const replayAll = h("button", { type: "button", id: "dead-replay-all" });
+  const dropAll = h("button", { type: "button", id: "dead-drop-all" });
+  const each = async (keys, act, wanted, progress, end) => {
+    replayAll.disabled = dropAll.disabled = true;
     const mine = shown;
-    const keys = unsent();
-    let taken = 0;
+    let done = 0;
     for (const [index, key] of keys.entries()) {
       if (mine !== shown) return;
-      outcome.textContent = t("deadProgress", { sent: index, count: keys.length });
-      taken += Number((await senders.get(key)?.()) === "taken_in");
+      outcome.textContent = t(progress, { sent: index, count: keys.length });
+      const letter = actions.get(key);
+      done += Number(letter !== undefined && (await act(letter)) === wanted);
     }
-    outcome.textContent = t("deadAllSent", { taken, count: keys.length });
-    button.disabled = false;
+    outcome.textContent = t(end, { done, count: keys.length });
+    replayAll.disabled = dropAll.disabled = false;
+    // The button that had the focus is hidden if nothing is left.
+    if (document.activeElement === document.body) outcome.focus();
   };
-  return h("div", { class: "letter-do" }, button, outcome);
+  replayAll.onclick = () => each(waiting(), (letter) => letter.send(), "taken_in", "deadProgress", "deadAllSent");
+  dropAll.onclick = async () => {
+    const keys = waiting();
+    if (!(await confirmed(t("deadDropAllAsk", { count: keys.length })))) return;
+    await each(keys, (letter) => letter.discard(), "dropped", "deadDropProgress", "deadAllDropped");
+  };
+  return h("div", { class: "letter-do" }, replayAll, dropAll, outcome);
 }
 
 function more(letters) {
@@ -184,8 +199,8 @@ function again(letter) {
       button.replaceWith(h("a", { href }, t("deadOpen")));
       leave();
     }
-    if (["taken_in", "gone"].includes(became.outcome)) senders.delete(letter.key);
-    countUnsent();
+    if (["taken_in", "gone"].includes(became.outcome)) actions.delete(letter.key);
+    countWaiting();
     button.disabled = false;
     return became.outcome;
   };
@@ -198,23 +213,28 @@ function again(letter) {
     discard.remove();
     drafts.delete(letter.key);
   };
-  discard.onclick = async () => {
-    if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
+  const remove = async () => {
     discard.disabled = true;
     outcome.textContent = t("deadDropping");
     const became = await dropped(letter.key);
     outcome.textContent = t(OUTCOMES[became]);
     discard.disabled = false;
-    if (!["dropped", "gone"].includes(became)) return;
-    senders.delete(letter.key);
-    countUnsent();
+    if (!["dropped", "gone"].includes(became)) return became;
+    actions.delete(letter.key);
+    countWaiting();
     button.remove();
     leave();
+    return became;
+  };
+  discard.onclick = async () => {
+    if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
+    await remove();
     // The focused button is gone.
-    outcome.focus();
+    if (!discard.isConnected) outcome.focus();
   };
   // A typed correction counts here too.
-  senders.set(letter.key, () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined));
+  const sendTyped = () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined);
+  actions.set(letter.key, { send: sendTyped, discard: remove });
   return h("div", {}, h("div", { class: "letter-do" }, button, discard, outcome), correct);
 }
 

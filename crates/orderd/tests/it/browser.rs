@@ -278,9 +278,10 @@ async fn nouns_agree_with_their_numbers() {
     let (_stack, service) = Stack::started().await;
     let browser = open(&service).await;
     browser.reads("#live-list", "No orders yet").await;
-    let say = "const all = ['rows', 'ofRows', 'onPages', 'found', 'deadBytes', 'deadReplayAll']; \
+    let asked = |question: &str, nouns: [&str; 4]| nouns.map(|noun| question.replace("{}", noun)).join(", ");
+    let say = "const all = ['rows', 'ofRows', 'onPages', 'found', 'deadBytes', 'deadReplayAll', 'deadDropAll', 'deadDropAllAsk']; \
                import('./i18n.js').then(({ t }) => \
-               done(all.map((key) => [1, 2, 5, 21].map((count) => t(key, { count })).join(', '))))";
+               done(all.map((key) => [1, 2, 5, 21].map((count) => t(key, { count }).replace(/\\? .*/, '?')).join(', '))))";
     let english = [
         "1 row, 2 rows, 5 rows, 21 rows",
         "1 row, 2 rows, 5 rows, 21 rows",
@@ -288,6 +289,11 @@ async fn nouns_agree_with_their_numbers() {
         "1 order, 2 orders, 5 orders, 21 orders",
         "1 byte, 2 bytes, 5 bytes, 21 bytes",
         "Replay 1 shown, Replay all 2 shown, Replay all 5 shown, Replay all 21 shown",
+        "Drop 1 shown, Drop all 2 shown, Drop all 5 shown, Drop all 21 shown",
+        &asked(
+            "Drop {} permanently?",
+            ["1 dead letter", "2 dead letters", "5 dead letters", "21 dead letters"],
+        ),
     ];
     assert_eq!(browser.script_async(say).await, json!(english));
     browser.click("#language").await;
@@ -299,6 +305,16 @@ async fn nouns_agree_with_their_numbers() {
         "1 байт, 2 байта, 5 байт, 21 байт",
         "Отправить снова 1 показанное, Отправить снова 2 показанных, Отправить снова 5 показанных, \
          Отправить снова 21 показанное",
+        "Удалить 1 показанное, Удалить 2 показанных, Удалить 5 показанных, Удалить 21 показанное",
+        &asked(
+            "Удалить {} навсегда?",
+            [
+                "1 отклонённое сообщение",
+                "2 отклонённых сообщения",
+                "5 отклонённых сообщений",
+                "21 отклонённое сообщение",
+            ],
+        ),
     ];
     assert_eq!(browser.script_async(say).await, json!(russian));
 }

@@ -150,6 +150,33 @@ async fn a_dead_letter_is_dropped_after_a_question() {
     browser.reads("#dead-list", "Отклонённых сообщений нет").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_letters_that_are_shown_are_dropped_together() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&["{", "7", "{"]).await;
+    stack.wait_settled(3).await;
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop all 3 shown").await;
+    let select = "const s = document.getElementById('dead-reason'); s.value = 'invalid_json'; s.dispatchEvent(new Event('change'))";
+    browser.script(select).await;
+    browser.reads("#dead-drop-all", "Drop all 2 shown").await;
+    browser.click("#dead-drop-all").await;
+    browser.reads("dialog", "Drop 2 dead letters permanently?").await;
+    browser.click("dialog button:last-child").await;
+    browser.holds("document.querySelector('dialog') === null").await;
+    browser.click("#dead-drop-all").await;
+    browser.click("dialog .primary").await;
+    browser.reads(".letter-tools", "2 of 2 dropped.").await;
+    let left = service.get("/dead_letters").await.json();
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["reason"]), (1, &"not_an_object".into()));
+    browser.holds("document.getElementById('dead-drop-all').hidden").await;
+    browser.holds("document.activeElement.textContent === '2 of 2 dropped.'").await;
+    is_sound(&browser, "dead letters that were dropped together").await;
+}
+
 /// Orders are open here, so that only sending asks for a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_asks_for() {
