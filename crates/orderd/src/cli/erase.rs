@@ -31,7 +31,8 @@ pub struct EraseArgs {
     /// SEARCH.
     #[arg(long = "where", value_name = "MEMBER=VALUE")]
     pub criterion: Option<String>,
-    /// All documents older than this, by the time in their ids and PostgreSQL's clock: 12h, 400d; 1h at least.
+    /// All documents older than this, rows and dead letters, by the time in their ids and PostgreSQL's clock: 12h, 400d;
+    /// 1h at least.
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<String>,
     /// Print what would be erased, and change nothing.

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use cache::MAX_LIMIT;
 use model::Model;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use tokio_postgres::error::SqlState;
 
 use super::confirm::confirmed;
 use super::http_client;
@@ -17,9 +19,12 @@ use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
 use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
 use crate::logging::audit;
-use crate::nats;
+use crate::nats::stream_scan::Scan;
+use crate::nats::{self, orders_stream};
 use crate::postgres::old_partitions::{self, Hindrance};
+use crate::postgres::position::{self, PositionKey};
 use crate::postgres::{self, Connection, old_rows};
+use crate::retention::expiry;
 use crate::wording::{counted, shown};
 
 /// Time limit for the service to stop showing erased orders.
@@ -43,12 +48,13 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let age = config::keep("--older-than", args.older_than.as_deref())?;
     let consent = if args.dry_run { Consent::DryRun } else { Consent::of(args.yes) };
     let client = nats::connect_usable(&nats).await?;
-    let mut erasing = Eraser { postgres: postgres.clone(), nats, client }.connect().await?;
+    let eraser = Eraser { postgres, nats, client };
+    let mut erasing = eraser.connect().await?;
     match (criterion, age) {
         (Some(criterion), _) => erase_all_with(&mut erasing, &http, &criterion, consent, &model).await,
         (None, Some(age)) => {
             let age = (age, args.older_than.as_deref().unwrap_or_default());
-            erase_older(&mut erasing, &postgres, age, consent, &model).await
+            erase_older(&mut erasing, &eraser, age, consent, &model).await
         }
         (None, None) => erase_each(&mut erasing, distinct(args.ids), consent, &model).await,
     }
@@ -246,29 +252,40 @@ async fn erase_all_with(
     erased.say(model)
 }
 
-/// The ids that have a row, the oldest ones first.
+/// All that have a dead letter or a row; the dead letters first, so that a document with both is counted once.
 async fn erase_older(
     erasing: &mut ConnectedEraser,
-    settings: &Postgres,
+    eraser: &Eraser,
     (age, named): (Duration, &str),
     consent: Consent,
     model: &Model,
 ) -> anyhow::Result<ExitCode> {
-    let table = &settings.table;
-    let Connection { client, .. } = &postgres::connect_once(settings).await?;
+    let table = &eraser.postgres.table;
+    let Connection { client, .. } = &postgres::connect_once(&eraser.postgres).await?;
     let cutoff = old_rows::cutoff(client, age).await.map_err(postgres::explain)?;
-    let count = old_rows::count(client, table, cutoff).await.map_err(postgres::explain)?;
-    if count == 0 {
-        super::complain(&format!("no row is older than {named}"));
-        return Ok(ExitCode::FAILURE);
-    }
-    let what = format!("{} older than {named}", counted(count, model.noun()));
-    if let Some(end) = consent.end(&what)? {
-        say_partitions(client, table, cutoff, named).await?;
+    let rows = old_rows::count(client, table, cutoff).await.map_err(postgres::explain)?;
+    let letters = erasing.dead_letters_before(cutoff).await?;
+    let letter_count = letters.len() as u64;
+    let plural = model.plural();
+    let end = if rows == 0 && letters.is_empty() {
+        super::complain(&format!("no row and no dead letter is older than {named}"));
+        Some(ExitCode::FAILURE)
+    } else {
+        let counts = format!("{}, {}", counted(rows, "row"), counted(letter_count, "dead letter"));
+        consent.end(&format!("all {plural} older than {named} ({counts}) and their messages"))?
+    };
+    if let Some(end) = end {
+        if matches!(consent, Consent::DryRun) {
+            say_partitions(client, table, cutoff, named).await?;
+            say_messages(client, eraser, cutoff, named).await?;
+        }
         return Ok(end);
     }
-    let progress = Progress::new(Some(count), model.plural());
+    let progress = Progress::new(Some(rows + letter_count), plural);
     let (mut after, mut erased) = (None, Erased::default());
+    for keys in letters.chunks(MAX_LIMIT) {
+        erased.add(erase(erasing, keys, &progress).await?);
+    }
     loop {
         let ids = old_rows::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
         let ids = ids.map_err(postgres::explain)?;
@@ -276,7 +293,7 @@ async fn erase_older(
         erased.add(erase(erasing, &ids, &progress).await?);
         after = Some(last.clone());
     }
-    progress.finish(model.plural());
+    progress.finish(plural);
     erased.say(model)
 }
 
@@ -305,6 +322,52 @@ async fn say_partitions(
         };
         super::print(&line)?;
     }
+    Ok(())
+}
+
+/// How many messages a service with this `KEEP` would purge from the stream.
+async fn say_messages(
+    client: &tokio_postgres::Client,
+    eraser: &Eraser,
+    cutoff: i128,
+    named: &str,
+) -> anyhow::Result<()> {
+    let Eraser { postgres, nats, .. } = eraser;
+    let context = nats.jetstream(eraser.client.clone());
+    let Some(stream) = orders_stream::find(&context, nats).await? else { return Ok(()) };
+    let info = stream.cached_info();
+    let name = &info.config.name;
+    if !orders_stream::is_made_by_orderd(info) {
+        let why = "orderd did not create it";
+        super::print(&format!("KEEP={named} would purge nothing from the stream {name}: {why}\n"))?;
+        return Ok(());
+    }
+    let (table, topic) = (postgres.table.clone(), nats.topic.clone());
+    let key = PositionKey { table, stream: name.clone(), topic };
+    let position = match position::read(client, &key).await {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => None,
+        read => read.map_err(postgres::explain)?,
+    };
+    let position = position.map_or(0, |position| position.seq);
+    let count = match expiry::purge_floor(&context, &stream, position, cutoff).await? {
+        None => 0,
+        Some(floor) => {
+            let count_from = async |start_sequence| {
+                let wanted = pull::Config {
+                    filter_subject: nats.topic.clone(),
+                    deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+                    headers_only: true,
+                    ..Default::default()
+                };
+                anyhow::Ok(Scan::new(&stream, wanted).await?.count)
+            };
+            // In this order, a message that arrives meanwhile is not counted as one before the floor.
+            let all = count_from(info.state.first_sequence).await?;
+            all.saturating_sub(count_from(floor).await?)
+        }
+    };
+    let count = counted(count, "message");
+    super::print(&format!("KEEP={named} would purge {count} from the stream {name}\n"))?;
     Ok(())
 }
 

@@ -35,6 +35,15 @@ pub(crate) async fn keys_of_parts(store: &DeadLetterStore) -> anyhow::Result<Has
     Ok(keys)
 }
 
+/// The keys of [`keys_of_parts`] whose time is before `cutoff`, in nanoseconds since 1970; the oldest first.
+pub(crate) async fn keys_before(store: &DeadLetterStore, cutoff: i128) -> anyhow::Result<Vec<String>> {
+    let end = Key::first_of_time(cutoff);
+    let is_old = |key: &String| Key::has_time(key) && key.as_str() < end.as_str();
+    let mut keys: Vec<_> = keys_of_parts(store).await?.into_iter().filter(is_old).collect();
+    keys.sort_unstable();
+    Ok(keys)
+}
+
 /// The keys of dead letters that were dropped, as long as their messages are in the stream of orders.
 pub(crate) async fn dropped(store: &DeadLetterStore) -> anyhow::Result<Vec<String>> {
     let subjects = store.subjects().await?;

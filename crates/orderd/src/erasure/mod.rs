@@ -130,6 +130,14 @@ impl ConnectedEraser {
         Ok(traces.iter().map(OrderTraces::count).collect())
     }
 
+    /// The keys of dead letters whose time is before `cutoff`, in nanoseconds since 1970; the oldest first.
+    ///
+    /// # Errors
+    /// The server can't be reached.
+    pub(crate) async fn dead_letters_before(&self, cutoff: i128) -> anyhow::Result<Vec<String>> {
+        list::keys_before(&self.dead_letters, cutoff).await.context("can't list the dead letters")
+    }
+
     /// Erases these orders and says what there was of each. One of which nothing is found is left alone, unless it
     /// `is_known` otherwise and was not erased before. `each` is called after each.
     ///

@@ -59,6 +59,8 @@ pub(crate) struct Metrics {
     pub(crate) expired: IntCounter,
     /// Partitions that held nothing but such rows, and were dropped.
     pub(crate) expired_partitions: IntCounter,
+    /// Dead letters that were older than `KEEP`.
+    pub(crate) expired_dead_letters: IntCounter,
     /// Number of generations after the first, begun because the table or the stream went back.
     pub(crate) restarts: IntCounter,
     /// 1 for an active warning, by kind.
@@ -195,6 +197,11 @@ impl Metrics {
                 &r,
                 "orderd_expired_partitions_total",
                 "Partitions that this process dropped because all their rows were older than KEEP",
+            )?,
+            expired_dead_letters: counter(
+                &r,
+                "orderd_expired_dead_letters_total",
+                "Dead letters that this process deleted because they were older than KEEP",
             )?,
             restarts: counter(
                 &r,

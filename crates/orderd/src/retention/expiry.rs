@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Stream;
 use cache::Cache;
 use order::Key;
 use tokio::time::timeout;
@@ -205,37 +206,49 @@ impl Expiry {
     }
 
     async fn delete_dead_letters(&self, cutoff: i128) -> anyhow::Result<bool> {
-        let end = Key::first_of_time(cutoff);
-        let mut old = list::keys(&self.dead_letters).await?;
-        old.retain(|key| Key::has_time(key) && key.as_str() < end.as_str());
+        let old = list::keys_before(&self.dead_letters, cutoff).await?;
         let has_more = old.len() > MAX_BATCH_DEAD_LETTERS;
         for key in old.iter().take(MAX_BATCH_DEAD_LETTERS) {
-            self.dead_letters.delete(key).await.context("can't delete a dead letter older than KEEP")?;
+            let deleted = self.dead_letters.delete(key).await;
+            let was_there = deleted.context("can't delete a dead letter older than KEEP")?;
+            self.metrics.expired_dead_letters.inc_by(was_there.into());
         }
         Ok(has_more)
     }
 
-    /// Purges old messages from a stream that orderd created, except those that another durable consumer needs, and the
-    /// message at the position, which identifies the stream.
     async fn purge(&self, table: &TablePosition, cutoff: i128) -> anyhow::Result<()> {
         let context = self.settings.nats.jetstream(self.client.clone());
         let stream = orders_stream::find_or_create(&context, &self.settings.nats).await?;
-        let info = stream.cached_info();
-        let first = info.state.first_sequence;
-        let is_old = info.state.messages > 0 && info.state.first_timestamp.unix_timestamp_nanos() < cutoff;
-        if !orders_stream::is_made_by_orderd(info) || !is_old || first >= table.watermark.seq {
-            return Ok(());
-        }
-        let needed = orders_stream::needed_by_others(&context, &info.config.name).await?;
-        let end = table.watermark.seq.min(needed.saturating_add(1));
-        let floor = first_since(&context, &stream.cached_info().config.name, cutoff, first, end).await?;
-        if floor > first {
+        if let Some(floor) = purge_floor(&context, &stream, table.watermark.seq, cutoff).await? {
             let purged = orders_stream::purge_before(&stream, &self.settings.nats.topic, floor).await?;
             tracing::debug!(purged, "purged messages older than KEEP from the stream");
             self.dead_letters.forget_decided(floor).await?;
         }
         Ok(())
     }
+}
+
+/// The sequence before which old messages are purged from a stream that orderd created: those that another durable
+/// consumer needs stay, and so does the message at the position, which identifies the stream. `None`: nothing is purged.
+///
+/// # Errors
+/// The server can't be reached.
+pub(crate) async fn purge_floor(
+    context: &Context,
+    stream: &Stream,
+    position: u64,
+    cutoff: i128,
+) -> anyhow::Result<Option<u64>> {
+    let info = stream.cached_info();
+    let first = info.state.first_sequence;
+    let is_old = info.state.messages > 0 && info.state.first_timestamp.unix_timestamp_nanos() < cutoff;
+    if !orders_stream::is_made_by_orderd(info) || !is_old || first >= position {
+        return Ok(None);
+    }
+    let needed = orders_stream::needed_by_others(context, &info.config.name).await?;
+    let end = position.min(needed.saturating_add(1));
+    let floor = first_since(context, &info.config.name, cutoff, first, end).await?;
+    Ok(Some(floor).filter(|floor| *floor > first))
 }
 
 /// Once for each reason.

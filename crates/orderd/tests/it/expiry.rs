@@ -42,6 +42,12 @@ fn insert_old(stack: &Stack) {
     stack.postgres.psql(insert).unwrap();
 }
 
+/// Stores the second part of a dead letter of 2017, which a killed process has left.
+async fn publish_old_part(stack: &Stack) {
+    let subject = "dead.ORDERS.TESTING.1500000000000000000-9.rest";
+    stack.jetstream().await.publish(subject, "{".into()).await.unwrap().await.unwrap();
+}
+
 async fn dead_letters(service: &Service) -> usize {
     service.get("/dead_letters").await.json().as_array().unwrap().len()
 }
@@ -57,6 +63,7 @@ async fn orders_older_than_keep_leave_table_memory_dead_letters_and_stream() {
     let timeless = "INSERT INTO public.orders2 SELECT 'mine', data FROM public.orders2 LIMIT 1";
     stack.postgres.psql(timeless).unwrap();
     insert_old(&stack);
+    publish_old_part(&stack).await;
     eventually("only old rows leave", async || (stack.rows() == 21).then_some(())).await;
     let stream = stack.jetstream().await.get_stream("ORDERS").await.unwrap();
     let messages = async || stream.get_info().await.unwrap().state.messages;
@@ -85,9 +92,9 @@ async fn orders_older_than_keep_leave_table_memory_dead_letters_and_stream() {
         assert_eq!(service.metric("orderd_lost_messages_total").await, 0.0);
     }
     eventually("the young one has a row", async || (stack.rows() == 2).then_some(())).await;
-    let expired =
-        services[0].metric("orderd_expired_total").await + services[1].metric("orderd_expired_total").await;
-    assert_eq!(expired, 23.0);
+    let sum = async |name| services[0].metric(name).await + services[1].metric(name).await;
+    assert_eq!(sum("orderd_expired_total").await, 23.0);
+    assert_eq!(sum("orderd_expired_dead_letters_total").await, 2.0);
     // A new process reads the table.
     let third = stack.serve(&SETTINGS).await;
     third.wait_len(2).await;
@@ -123,8 +130,9 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
         let output = stack.run(&[&["erase", "--older-than", "400d"], args].concat(), "").await;
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    let counted = "would erase 3 orders older than 400d; nothing is changed\n".to_owned();
-    assert_eq!(said(&["--dry-run"]).await, (Some(0), counted));
+    let counted = "would erase all orders older than 400d (3 rows, 0 dead letters) and their messages; nothing is \
+                   changed\nKEEP=400d would purge 0 messages from the stream ORDERS\n";
+    assert_eq!(said(&["--dry-run"]).await, (Some(0), counted.to_owned()));
     assert_eq!(stack.rows(), 6);
     let erased = "3 orders erased: 3 rows, 0 messages, 0 dead letters\n".to_owned();
     assert_eq!(said(&["--yes"]).await, (Some(0), erased));
@@ -135,6 +143,60 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
     let would = "would erase 1 order (1 row, 1 message, 0 dead letters); nothing is changed\n";
     assert_eq!(String::from_utf8(dry.stdout).unwrap(), would);
     assert_eq!(stack.rows(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_older_than_a_time_are_counted_and_erased_with_or_without_rows() {
+    let stack = Stack::new();
+    stack.postgres.psql(CLOCK).unwrap();
+    let service = stack.serve(&[]).await;
+    stack.publish(&["{", "["]).await;
+    stack.wait_settled(2).await;
+    publish_old_part(&stack).await;
+    let said = async |args: &[&str]| {
+        let output = stack.run(&[&["erase", "--older-than", "400d"], args].concat(), "").await;
+        let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), out, errors)
+    };
+    let would = |counts: &str, messages: &str| {
+        format!(
+            "would erase all orders older than 400d ({counts}) and their messages; nothing is changed\n\
+             KEEP=400d would purge {messages} from the stream ORDERS\n"
+        )
+    };
+    let stored = async || {
+        let context = stack.jetstream().await;
+        let mut counts = [0; 2];
+        for (count, stream) in counts.iter_mut().zip(["ORDERS", DEAD]) {
+            *count = context.get_stream(stream).await.unwrap().cached_info().state.messages;
+        }
+        (stack.rows(), counts)
+    };
+    assert_eq!(said(&["--dry-run"]).await.1, would("0 rows, 1 dead letter", "0 messages"));
+    assert_eq!(stored().await, (0, [2, 3]));
+    let (code, out, _) = said(&["--yes"]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "1 order erased: 0 rows, 0 messages, 1 dead letter\n"));
+    // The two dead letters of today, and the note of the erased key.
+    assert_eq!(stored().await, (0, [2, 3]));
+    let (code, out, errors) = said(&["--dry-run"]).await;
+    assert_eq!((code, out.as_str()), (Some(1), "KEEP=400d would purge 0 messages from the stream ORDERS\n"));
+    assert!(errors.contains("no row and no dead letter is older than 400d"), "{errors}");
+
+    put_clock(&stack, "500 days");
+    // The message at the position identifies the stream.
+    assert_eq!(said(&["--dry-run"]).await.1, would("0 rows, 2 dead letters", "1 message"));
+    stack.publish(&[order("valid")]).await;
+    stack.wait_settled(3).await;
+    assert_eq!(said(&["--dry-run"]).await.1, would("1 row, 2 dead letters", "2 messages"));
+    assert_eq!((stored().await, service.mem_len().await), ((1, [3, 3]), 1));
+    assert_eq!(dead_letters(&service).await, 2);
+    let (code, out, _) = said(&["--yes"]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "3 orders erased: 1 row, 3 messages, 2 dead letters\n"));
+    // The notes of the erased keys.
+    assert_eq!(stored().await, (0, [0, 4]));
+    assert_eq!(dead_letters(&service).await, 0);
+    service.wait_len(0).await;
+    assert_eq!(stack.postgres.psql("SELECT count(*) FROM orderd_erased").unwrap().trim(), "4");
 }
 
 /// The sequences of their keys are those of another stream, beyond all that this one has.
@@ -207,10 +269,11 @@ async fn partitions_that_are_wholly_older_than_keep_are_dropped() {
     let dry = stack.run(&["erase", "--older-than", "400d", "--dry-run"], "").await;
     assert_eq!(
         String::from_utf8(dry.stdout).unwrap(),
-        "would erase 4 orders older than 400d; nothing is changed\n\
+        "would erase all orders older than 400d (4 rows, 0 dead letters) and their messages; nothing is changed\n\
          KEEP=400d would not drop the partition public.odd: it has rows that stay: their ids have no time; \
          it would be emptied row by row\n\
-         KEEP=400d would drop the partition public.older, with 3 rows\n"
+         KEEP=400d would drop the partition public.older, with 3 rows\n\
+         KEEP=400d would purge 0 messages from the stream ORDERS\n"
     );
     assert_eq!((partitions(&stack).as_str(), stack.rows()), ("\"Now\" odd older others", 25));
     drop(before);
