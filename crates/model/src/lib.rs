@@ -35,6 +35,7 @@ mod typescript;
 pub use check::Change;
 pub use error::{Error, SampleLocation};
 pub use model::Model;
+pub use path::selector;
 
 /// The source of a model: a sample, or a JSON Schema.
 #[derive(Debug, Clone, Copy)]

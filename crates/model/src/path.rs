@@ -54,7 +54,8 @@ impl fmt::Display for Path {
     }
 }
 
-pub(crate) fn selector(name: &str) -> String {
+/// The step of a path to the member of that name: `.price`, or `["foo-bar"]`.
+pub fn selector(name: &str) -> String {
     let simple = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if simple { format!(".{name}") } else { format!("[{}]", inert(&quoted(name))) }

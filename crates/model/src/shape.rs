@@ -52,6 +52,20 @@ pub enum Kind {
     Slice(&'static Kind),
 }
 
+impl Kind {
+    /// Its name in messages, with an article.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bool => "a boolean",
+            Self::Int => "a whole number",
+            Self::Float => "a number",
+            Self::String => "a string",
+            Self::Struct(_) => "an object",
+            Self::Slice(_) => "an array",
+        }
+    }
+}
+
 impl Struct {
     /// The member with that JSON name, and its index.
     pub fn member(&self, json_name: &str) -> Option<(usize, &'static Member)> {

@@ -33,6 +33,7 @@ mod gob_scan;
 mod gob_primitives;
 mod row_model;
 
+pub use document::survey::{Difference, DifferenceKind, Survey};
 pub use key::Key;
 pub use order::{Body, Order};
 pub use parse::{Parser, Unknown};

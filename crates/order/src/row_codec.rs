@@ -70,7 +70,7 @@ impl Layouts {
         match order.body().format() {
             RowFormat::Gob => {}
             format => {
-                out.extend_from_slice(version(format));
+                out.extend_from_slice(format.prefix());
                 out.extend_from_slice(order.body().value());
                 return;
             }
@@ -89,7 +89,7 @@ impl Layouts {
     /// Upper bound of the row's length in bytes: the length before the value takes up to nine.
     pub fn row_len(&self, order: &Order) -> usize {
         if order.body().format().is_document() {
-            return JSONB_VERSION.len() + order.body().value().len();
+            return order.body().format().prefix().len() + order.body().value().len();
         }
         self.descriptors().len() + 9 + self.message_len(order)
     }
@@ -269,7 +269,7 @@ impl RowReader {
     }
 
     fn read_document(&mut self, key: &str, row: &[u8]) -> Result<Body, RowError> {
-        let text = row.strip_prefix(version(self.format)).ok_or(RowError::NotJson)?;
+        let text = row.strip_prefix(self.format.prefix()).ok_or(RowError::NotJson)?;
         let text = simdutf8::basic::from_utf8(text).map_err(|_| RowError::Utf8)?;
         Body::open_document(self.format, key, &mut self.bytes);
         let Self { layouts, noted, bytes, .. } = self;
@@ -339,14 +339,6 @@ impl RowReader {
         }
         Ok(gob_to_json::write_text(self.layouts.plan(body.layout())?, member, body.value(), start, out)?)
     }
-}
-
-/// The version byte before a binary `jsonb`.
-const JSONB_VERSION: &[u8] = &[1];
-
-/// The bytes before a document's text.
-fn version(format: RowFormat) -> &'static [u8] {
-    if format == RowFormat::Jsonb { JSONB_VERSION } else { &[] }
 }
 
 /// Validates the value and returns it up to the end of its struct, without the key's field if that is the last, because

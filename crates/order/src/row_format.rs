@@ -25,6 +25,11 @@ impl RowFormat {
         }
     }
 
+    /// The bytes before a document's text in PostgreSQL's binary format: `jsonb` has a version.
+    pub(crate) fn prefix(self) -> &'static [u8] {
+        if self == Self::Jsonb { &[1] } else { &[] }
+    }
+
     /// Whether a row is the document itself, which keeps unknown members and `null`.
     pub fn is_document(self) -> bool {
         self != Self::Gob

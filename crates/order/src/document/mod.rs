@@ -20,6 +20,7 @@ pub(crate) mod plain;
 mod repeated;
 mod json_tokenizer;
 pub(crate) mod search;
+pub(crate) mod survey;
 
 use model::shape::{Kind, Struct};
 

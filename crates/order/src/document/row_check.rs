@@ -94,13 +94,13 @@ fn elements<B: Blanks>(scanner: &mut Scanner<'_, B>, kind: &Kind) -> Result<(), 
 }
 
 /// As in the intake: 64 bits, without a fraction or an exponent.
-fn is_whole(number: &str) -> bool {
+pub(super) fn is_whole(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
     digits.bytes().all(|byte| byte.is_ascii_digit())
         && (digits.len() <= SURELY_FITS || number.parse::<i64>().is_ok())
 }
 
-fn is_finite(number: &str) -> bool {
+pub(super) fn is_finite(number: &str) -> bool {
     let is_sure = number.len() < SURELY_FINITE && memchr::memchr2(b'e', b'E', number.as_bytes()).is_none();
     is_sure || number.parse().is_ok_and(f64::is_finite)
 }

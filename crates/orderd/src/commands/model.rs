@@ -1,14 +1,15 @@
 //! `orderd model`: prints the model as a JSON Schema or as types for programs, and checks whether rows of an older
 //! model can be read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use model::{Change, Model};
-use order::{Layouts, RowFormat, RowReader};
+use order::{Difference, DifferenceKind, Layouts, RowError, RowFormat, RowReader, Survey};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 
@@ -20,6 +21,12 @@ use crate::wording::counted;
 
 /// Maximum number of writers' models that are reported one by one; rows of further ones are only counted.
 const MAX_WRITERS: usize = 100;
+
+/// Maximum number of different problems of one writer's rows that are counted apart.
+const MAX_PROBLEMS: usize = 20;
+
+/// Maximum number of documents whose members are compared with the model. All rows are read.
+const MAX_SURVEYED_ROWS: u64 = 1_000_000;
 
 /// Runs a subcommand. Exit code 1 if documents are not readable.
 ///
@@ -65,8 +72,10 @@ async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
     let older = config::read(&config::files(older)?, "")?;
     let changes = model.changes_since(&older);
     let is_readable = !changes.iter().any(Change::is_fatal);
+    let is_same = model.fingerprint() == older.fingerprint();
     let verdict = match (changes.is_empty(), is_readable) {
-        (true, _) => "the models are the same",
+        (true, _) if is_same => "the models are the same",
+        (true, _) => "readable; the models differ in the order of members, or in the case of their names",
         (false, true) => "readable",
         (false, false) => "NOT readable",
     };
@@ -74,8 +83,8 @@ async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_readable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn lines(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("{change}\n")).collect()
+fn lines(differences: &[impl Display]) -> String {
+    differences.iter().map(|difference| format!("{difference}\n")).collect()
 }
 
 /// Rows that were written by the same types.
@@ -83,9 +92,23 @@ fn lines(changes: &[Change]) -> String {
 struct RowsOfTypes {
     rows: u64,
     unreadable: u64,
-    /// Why the first of these is not.
-    problem: Option<String>,
+    /// Problems that no change explains, and how many rows have each.
+    problems: BTreeMap<String, u64>,
+    /// Of the types of gob rows.
     changes: Vec<Change>,
+}
+
+impl RowsOfTypes {
+    fn add_problem(&mut self, problem: String) {
+        let is_known = self.problems.len() < MAX_PROBLEMS || self.problems.contains_key(&problem);
+        let problem = if is_known { problem } else { "other problems".to_owned() };
+        *self.problems.entry(problem).or_default() += 1;
+    }
+
+    /// Whether the changes explain why a type does not fit.
+    fn has_unreadable_member(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Unreadable { .. }))
+    }
 }
 
 async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitCode> {
@@ -98,48 +121,88 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
     let layouts = Arc::new(Layouts::new(model.shape())?);
     let mut reader = RowReader::new(layouts.clone());
     reader.set_format(format);
+    // Documents do not say by which types they were written, but have the names of their members.
+    let is_gob = format == RowFormat::Gob;
+    let mut survey = Survey::new(model.shape());
     let progress = Progress::new(None, "rows");
     let mut writers: HashMap<Vec<u8>, RowsOfTypes> = HashMap::new();
     while let Some(row) = rows.next().await {
         let row = row.map_err(postgres::explain)?;
         let data: Option<&[u8]> = row.try_get(0)?;
         progress.add(1);
-        let data = data.unwrap_or_default();
-        // Documents do not say by which types they were written.
-        let is_gob = format == RowFormat::Gob;
-        let descriptors = if is_gob { order::descriptors(data).unwrap_or_default() } else { &[] };
+        let descriptors = match data {
+            Some(data) if is_gob => order::descriptors(data).unwrap_or_default(),
+            _ => &[],
+        };
         let is_known = writers.len() < MAX_WRITERS || writers.contains_key(descriptors);
         let written = writers.entry(if is_known { descriptors.to_vec() } else { Vec::new() }).or_default();
-        if written.rows == 0 && is_gob {
-            written.changes = order::shape_of(data).map(|was| model.changes_from(was)).unwrap_or_default();
-        }
         written.rows += 1;
+        let Some(data) = data else {
+            written.unreadable += 1;
+            written.add_problem("the row is null".to_owned());
+            continue;
+        };
+        if written.rows == 1 && is_gob {
+            written.changes =
+                order::shape_of(data).map(|was| model.changes_since_rows(was)).unwrap_or_default();
+        }
+        let has_wrong_member = !is_gob && survey.rows() < MAX_SURVEYED_ROWS && survey.add(format, data);
         let problem = match reader.read("", data) {
             Ok(body) if layouts.shares_member(&body) => continue,
-            Ok(_) => "no member of the document is one of the model".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(_) => Some("no member of the document is one of the model".to_owned()),
+            Err(RowError::Type(_)) if has_wrong_member || written.has_unreadable_member() => None,
+            Err(error) => Some(error.to_string()),
         };
         written.unreadable += 1;
-        written.problem.get_or_insert(problem);
+        problem.into_iter().for_each(|problem| written.add_problem(problem));
     }
     super::complain(&progress.finish("rows"));
     let mut writers: Vec<RowsOfTypes> = writers.into_values().collect();
     writers.sort_by_key(|written| std::cmp::Reverse(written.rows));
-    super::print(&report(&writers))?;
+    super::print(&report(&writers, &differences(&survey)))?;
     let all = writers.iter().all(|written| written.unreadable == 0);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(writers: &[RowsOfTypes]) -> String {
+/// What differs in documents, for a report.
+fn differences(survey: &Survey) -> Vec<String> {
+    let said = |Difference { path, kind }: Difference| match kind {
+        DifferenceKind::Unreadable { found, expected, rows } => {
+            let rows = counted(rows, "row");
+            format!("{path}: {found} in {rows}, and {expected} in the model; NOT readable")
+        }
+        DifferenceKind::Unknown { rows } => {
+            format!("{path}: in {}, and not in the model; still shown", counted(rows, "row"))
+        }
+        DifferenceKind::Missing => format!("{path}: in no row"),
+    };
+    let mut differences: Vec<_> = survey.differences().into_iter().map(said).collect();
+    if survey.is_cut() {
+        differences.push("more members than this list can hold: it is not complete".to_owned());
+    }
+    if survey.rows() == MAX_SURVEYED_ROWS {
+        differences.push(format!("members were compared in the first {MAX_SURVEYED_ROWS} documents"));
+    }
+    differences
+}
+
+/// `differences`: those of documents, whose rows have no types.
+fn report(writers: &[RowsOfTypes], differences: &[String]) -> String {
     let mut text = String::new();
     for written in writers {
-        let verdict = match (written.unreadable, &written.problem) {
-            (0, _) | (_, None) => "readable".to_owned(),
-            (some, Some(problem)) => format!("{some} NOT readable: {problem}"),
+        let verdict = match written.unreadable {
+            0 => "readable".to_owned(),
+            some => format!("{some} NOT readable"),
         };
         text += &format!("{}: {verdict}\n", counted(written.rows, "row"));
+        for (problem, rows) in &written.problems {
+            text += &format!("  {} NOT readable: {problem}\n", counted(*rows, "row"));
+        }
         for change in &written.changes {
             text += &format!("  {change}\n");
+        }
+        for difference in differences {
+            text += &format!("  {difference}\n");
         }
     }
     let (rows, unreadable) =

@@ -464,18 +464,89 @@ async fn rows_of_an_older_model_are_served_under_a_newer_one() {
     assert_eq!(checked.status.code(), Some(0));
     assert_eq!(
         String::from_utf8_lossy(&checked.stdout),
-        "$.weight: was a whole number, and is a number; readable\n$.gone: removed; no longer shown\n\
+        "$.weight: was a whole number, and is a number; readable\n\
+         $.gone: removed; gob rows no longer show it, jsonb and json rows do\n\
          $.at.x: was a whole number, and is a number; readable\n$.note: new; missing in older documents\n\
          readable\n"
     );
     let table = stack.run(&["model", "check", "--model", &newer], "").await;
     assert_eq!(table.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&table.stdout).contains("$.Weight: was a whole number"));
+    assert_eq!(
+        String::from_utf8_lossy(&table.stdout),
+        "1 row: readable\n  $.weight: was a whole number, and is a number; readable\n  \
+         $: the Go field Gone is not in the model; no longer shown\n  \
+         $.at.x: was a whole number, and is a number; readable\n  $.note: new; missing in older documents\n\
+         1 of 1 row readable\n"
+    );
     let service = stack.serve(&[("MODEL", &newer), ("SEARCH", "id,weight")]).await;
     let id = service.ids().await[0].clone();
     let served = r#"{"note":"","at":{"x":-3.0},"id":"p","weight":12.0}"#;
     assert_eq!(service.get(&format!("/order/{id}")).await.body, served);
     assert_eq!(service.get("/orders?weight=12.0").await.json(), json!([id]));
+}
+
+/// Each member that differs, in rows of each format.
+#[tokio::test(flavor = "multi_thread")]
+async fn model_check_names_every_member_that_differs() {
+    let stack = Stack::new();
+    let older = file(&stack, "older/parcel.json", r#"{"id": "", "weight": 1, "gone": true, "at": {"x": 1}}"#);
+    let newer = file(&stack, "parcel.json", r#"{"id": 1, "weight": "", "at": {"x": 1, "y": 1}, "note": ""}"#);
+    let members = "  $.id: a string in 2 rows, and a whole number in the model; NOT readable\n  \
+                   $.weight: a whole number in 1 row, and a string in the model; NOT readable\n  \
+                   $.at.y: in no row\n  $.note: in no row\n  $.gone: in 2 rows, and not in the model; still shown\n";
+    for (format, differences) in [
+        (
+            "gob",
+            "  $.id: was a string, and is a whole number; NOT readable\n  \
+             $.weight: was a whole number, and is a string; NOT readable\n  \
+             $: the Go field Gone is not in the model; no longer shown\n  \
+             $.at.y: new; missing in older documents\n  $.note: new; missing in older documents\n",
+        ),
+        ("jsonb", members),
+        ("json", members),
+    ] {
+        let table = format!("rows_{format}");
+        let flags = ["--pg-table", &table];
+        let documents = [r#"{"id":"p","weight":12,"gone":true,"at":{"x":-3}}"#, r#"{"id":"q","gone":false}"#];
+        let lines: String = documents
+            .iter()
+            .zip(1..)
+            .map(|(text, id)| format!("{{\"id\":\"{id}\",\"order\":{text}}}\n"))
+            .collect();
+        let imported = [&["import", "--model", &older, "--pg-format", format], &flags[..]].concat();
+        assert!(stack.run(&imported, &lines).await.status.success());
+        stack.postgres.psql(&format!("INSERT INTO {table} VALUES ('3', NULL)")).unwrap();
+        let checked = stack.run(&[&["model", "check", "--model", &newer], &flags[..]].concat(), "").await;
+        assert_eq!(checked.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let null = "  1 row NOT readable: the row is null\n";
+        let of_all = match format {
+            "gob" => format!("2 rows: 2 NOT readable\n{differences}1 row: 1 NOT readable\n{null}"),
+            _ => format!("3 rows: 3 NOT readable\n{null}{differences}"),
+        };
+        assert_eq!(said, format!("{of_all}0 of 3 rows readable\n"), "{format}");
+    }
+}
+
+/// A model is not the same if only its rules differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn model_check_names_rules_that_differ() {
+    let stack = Stack::new();
+    let schema =
+        |rest: &str| format!(r#"{{"type": "object", "properties": {{"a": {{"type": "string"}}}}{rest}}}"#);
+    let older = file(&stack, "older.json", &schema(""));
+    let newer = file(&stack, "newer.json", &schema(r#", "required": ["a"], "additionalProperties": false"#));
+    for (model, said) in [
+        (
+            &newer,
+            "$: other members are refused now\n$.a: required now; documents without it are refused\nreadable\n",
+        ),
+        (&older, "the models are the same\n"),
+    ] {
+        let checked = stack.run(&["model", "check", "--model", model, &older], "").await;
+        assert_eq!(checked.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&checked.stdout), said);
+    }
 }
 
 /// Three processes change to a newer model one after the other, under load of documents of both: nothing is lost,
