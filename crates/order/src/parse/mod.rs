@@ -29,8 +29,9 @@ use crate::refusal::{Reason, Refusal};
 use crate::row_format::RowFormat;
 use crate::{SettingError, member_name};
 
-/// Maximum number of names of unknown members to remember.
-const MAX_UNKNOWN_NAMES: usize = 20;
+/// Maximum number of names of unknown members to remember: names come from outside, and may be different in each
+/// document.
+const MAX_UNKNOWN_NAMES: usize = 1000;
 
 /// Parses payloads, reusing its buffers.
 #[derive(Clone)]
@@ -57,8 +58,25 @@ struct Rules {
 pub struct Unknown {
     /// Occurrences of unknown members.
     pub count: u64,
-    /// Up to 20 different names, cut at 64 characters.
+    /// Up to 1,000 different names, cut at 64 characters.
     pub names: BTreeSet<String>,
+    /// Whether there were more.
+    pub has_more: bool,
+}
+
+impl Unknown {
+    fn add(&mut self, name: &str) {
+        self.count += 1;
+        if self.has_more || self.names.contains(name) {
+            return;
+        }
+        let name = shortened(name);
+        if self.names.len() < MAX_UNKNOWN_NAMES {
+            self.names.insert(name);
+        } else {
+            self.has_more = !self.names.contains(&name);
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -83,6 +101,8 @@ struct State {
     checks: bool,
     /// Objects may lack required members, because they are merged later.
     has_passed_required: bool,
+    /// Unknown members were counted before.
+    has_counted_unknown: bool,
     /// Whether members that the model lacks are refused.
     refuses_unknown: bool,
 }
@@ -245,13 +265,10 @@ impl State {
 
     /// Whether a document that lacks a required member is otherwise valid, and has a repeated object or array.
     fn is_repeated(&mut self, shape: &'static Struct, text: &str, key: &str) -> bool {
-        // Counted once before.
-        let unknown = self.unknown.clone();
         self.open(key);
-        self.has_passed_required = true;
+        (self.has_passed_required, self.has_counted_unknown) = (true, true);
         let is_valid = general::document(shape, text, &[], self).is_ok();
-        self.has_passed_required = false;
-        self.unknown = unknown;
+        (self.has_passed_required, self.has_counted_unknown) = (false, false);
         is_valid && self.repeats
     }
 
@@ -321,9 +338,8 @@ impl State {
     }
 
     fn unknown(&mut self, name: &str) {
-        self.unknown.count += 1;
-        if self.unknown.names.len() < MAX_UNKNOWN_NAMES {
-            self.unknown.names.insert(shortened(name));
+        if !self.has_counted_unknown {
+            self.unknown.add(name);
         }
     }
 }

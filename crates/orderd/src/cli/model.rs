@@ -16,8 +16,8 @@ pub struct OrderArgs {
     /// none requires nothing. By default order_uid, if the model has it.
     #[arg(long, env = "REQUIRE", value_name = "MEMBER,…")]
     pub require: Option<String>,
-    /// Members that the model lacks: ignore logs each name once, refuse makes such a document a dead letter, to be
-    /// replayed once the model has them.
+    /// Members that the model lacks: ignore logs each name once, up to 1,000 names; refuse makes such a document a dead
+    /// letter, to be replayed once the model has them.
     #[arg(long, env = "UNKNOWN", default_value = "ignore", value_name = "ignore|refuse")]
     pub unknown: UnknownMembers,
 }

@@ -1,12 +1,11 @@
 //! msgdatachan -> orderschan: decodes JSON into orders. Refused messages travel with the orders, and become dead
 //! letters.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cache::Cache;
-use order::{Order, Parser, Reason, Refusal, RowFormat};
+use order::{Order, Parser, Reason, Refusal, RowFormat, Unknown};
 use tokio::sync::mpsc;
 
 use crate::health::{Health, Part};
@@ -34,7 +33,7 @@ impl Decode {
         mut msgdatachan: mpsc::Receiver<Messages>,
         orderschan: mpsc::Sender<Arc<Orders>>,
     ) -> anyhow::Result<()> {
-        let mut told = BTreeSet::new();
+        let mut told = Unknown::default();
         while let Some(chunk) = msgdatachan.recv().await {
             let Messages { run, through, mut messages, skipped, gaps, mut times } = chunk;
             if !self.health.is_up(Part::Fill) {
@@ -100,18 +99,26 @@ fn unreadable() -> Refusal {
     Refusal { reason: Reason::UnreadableMessage, detail, path: None, offset: None }
 }
 
-/// Logs each name once. Names are part of models, not content.
-fn tell_of_unknown(parser: &Parser, format: RowFormat, told: &mut BTreeSet<String>) {
-    let names = &parser.unknown().names;
+/// Logs each name once, and once that there are too many to name. Names are part of models, not content.
+fn tell_of_unknown(parser: &Parser, format: RowFormat, told: &mut Unknown) {
+    let Unknown { names, has_more, .. } = parser.unknown();
     let is_kept = format.is_document();
-    if names.len() > told.len() {
-        for name in names.difference(&told.clone()) {
+    if names.len() > told.names.len() {
+        for name in names.difference(&told.names) {
             tracing::warn!(
                 member = name,
                 is_kept,
                 "unknown member ignored; is the model behind the publishers?"
             );
         }
-        told.clone_from(names);
+        told.names.clone_from(names);
+    }
+    if *has_more && !std::mem::replace(&mut told.has_more, true) {
+        let named = names.len();
+        tracing::warn!(
+            named,
+            is_kept,
+            "more unknown members than are named here; further ones are only counted"
+        );
     }
 }

@@ -549,6 +549,41 @@ async fn model_check_names_rules_that_differ() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_members_are_counted_and_each_is_named_once_up_to_a_limit() {
+    let (stack, service) = Stack::started().await;
+    let with = |names: std::ops::Range<usize>| {
+        let members: String = names.map(|number| format!(",\"extra_{number:05}\":1")).collect();
+        format!("{{\"order_uid\":\"a\"{members}}}")
+    };
+    let counted = async |count: f64| {
+        eventually("they are counted", async || {
+            (service.metric("orderd_unknown_members_total").await == count).then_some(())
+        })
+        .await;
+    };
+    let lines = |with: &str| service.process.log().lines().filter(|line| line.contains(with)).count();
+    stack.publish(&[with(0..20), with(0..25), with(5..25)]).await;
+    counted(65.0).await;
+    eventually("all are named", async || (lines("unknown member ignored") == 25).then_some(())).await;
+    for number in 0..25 {
+        assert_eq!(lines(&format!("extra_{number:05}")), 1, "{}", service.process.log());
+    }
+    stack.publish(&[with(25..1000), with(0..1000)]).await;
+    counted(2040.0).await;
+    eventually("all are named", async || (lines("unknown member ignored") == 1000).then_some(())).await;
+    assert_eq!(lines("further ones are only counted"), 0);
+    stack.publish(&[with(999..1003), with(1003..1005)]).await;
+    counted(2046.0).await;
+    eventually("that is said", async || (lines("further ones are only counted") == 1).then_some(())).await;
+    // A message that is read after them: nothing more is logged.
+    stack.publish(&[with(1005..1006)]).await;
+    counted(2047.0).await;
+    stack.wait_settled(8).await;
+    assert_eq!((lines("unknown member ignored"), lines("further ones are only counted")), (1000, 1));
+    assert_eq!(service.mem_len().await, 8);
+}
+
 /// Three processes change to a newer model one after the other, under load of documents of both: nothing is lost,
 /// nothing is doubled, and no member is dropped.
 #[tokio::test(flavor = "multi_thread")]
