@@ -138,6 +138,51 @@ fn run(document: &Document) -> usize {
     blocks.len()
 }
 
+/// Each `up` of the block, with the commands after it, on a data folder for the test.
+#[test]
+fn other_documents_than_orders_are_published_and_served_as_the_readme_says() {
+    let readme = Document::read("README.md");
+    let name = readme.name.as_str();
+    let block = readme.blocks.iter().find(|block| block.text.contains("up --model any")).unwrap();
+    let mut starts: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in block.text.lines() {
+        match starts.last_mut() {
+            _ if line.contains("cargo xtask up ") => starts.push((line, Vec::new())),
+            Some((_, commands)) => commands.push(line),
+            None => panic!("{line}: nothing runs"),
+        }
+    }
+    let asked = [
+        ("any", "/orders?full=true", "[{\"id\":…,\"order\":{\"room\": 7, \"tags\": [\"new\"]}}]"),
+        ("samples/station.json", "/orders?station_id=svo-07&limit=10", "[\"1-1\",…,\"1-10\"]"),
+    ];
+    assert_eq!(starts.len(), asked.len());
+    thread::scope(|scope| {
+        for ((up, commands), (model, path, shown)) in starts.iter().zip(asked) {
+            scope.spawn(move || {
+                let words = shlex::split(up).unwrap();
+                let (variables, words) =
+                    words.split_at(words.iter().position(|word| word == "cargo").unwrap());
+                let variables: Vec<_> = variables.iter().filter_map(|word| word.split_once('=')).collect();
+                let [.., flag, named, data_dir, folder] = words else { panic!("{up}") };
+                assert_eq!([flag, named, data_dir], ["--model", model, "--data-dir"], "{up}");
+                let variables: Vec<_> =
+                    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                let up = Up::start_with(&[flag.clone(), named.clone()], &variables);
+                for command in commands {
+                    let here = format!("ORDERD_DATA_DIR={folder} ");
+                    assert!(command.contains(&here), "{command}");
+                    up.run(name, &command.replace(&here, ""));
+                }
+                up.settle();
+                let [answer, _] = up.run(name, &format!("curl --silent 'http://127.0.0.1:8090{path}'"));
+                assert!(is_like(&answer, shown), "{model}: {answer}");
+                up.stop();
+            });
+        }
+    });
+}
+
 /// Whether output equals the output in a document, except for numbers, ids, times, and parts replaced by `…`.
 fn is_like(said: &str, shown: &str) -> bool {
     let said = without_numbers(said);

@@ -30,6 +30,11 @@ struct Ports {
 impl Up {
     /// Starts it on free ports, with the program under test.
     pub(super) fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    /// The same with these flags and variables.
+    pub(super) fn start_with(own_flags: &[String], variables: &[(String, String)]) -> Self {
         let temp_dir = TempDir::new().unwrap();
         let ports = Ports { http: free_port(), postgres: free_port(), nats: free_port() };
         // Builds it first, which may take longer than starting.
@@ -44,7 +49,9 @@ impl Up {
         ];
         launch.args = vec!["xtask".into(), "up".into()];
         launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+        launch.args.extend(own_flags.iter().map(Into::into));
         launch.unset = set_for_tests().collect();
+        launch.envs = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         launch.log = Some(temp_dir.path().join("up.log"));
         // As long as `up` itself waits for its processes.
         launch.grace = LIMIT;
