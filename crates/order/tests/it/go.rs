@@ -23,7 +23,9 @@ pub(crate) fn go() -> Option<Command> {
 pub(crate) fn run(mut go: Command, files: &[(&str, &str)], input: String) -> String {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        std::fs::write(folder.path().join(name), text).unwrap();
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
     }
     go.current_dir(Path::new(folder.path())).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = go.spawn().unwrap();

@@ -6,6 +6,7 @@ mod corpus;
 mod documents;
 mod go;
 mod gob;
+mod printed_go;
 mod hostile;
 mod json;
 mod json_as_go;
