@@ -107,6 +107,8 @@ fn what_a_schema_requires_must_be_there() {
         r#"{"id":"","note":null}"#,
         r#"{"note":"n","id":"p","to":[],"more":1}"#,
         r#"{"id":"p","note":"n","to":[{"city":""}]}"#,
+        // Its type lacks null, but it is not required.
+        r#"{"id":"p","note":"n","to":null}"#,
     ] {
         assert_eq!(refused(&schema, taken), None, "{taken}");
     }
