@@ -18,6 +18,9 @@ pub(crate) async fn open(service: &Service) -> Browser {
     browser
 }
 
+/// An order that views ask for and no table has.
+const MISSING: &str = "/order/missing";
+
 /// Nothing scrolls sideways, axe-core finds nothing, and the console is quiet.
 pub(crate) async fn is_sound(browser: &Browser, view: &str) {
     is_laid_out(browser, view).await;
@@ -42,7 +45,10 @@ async fn is_laid_out(browser: &Browser, view: &str) {
                     .map((e) => `${e.tagName}.${e.className}`).join(' ')";
         assert_eq!(browser.script(wide).await, "", "{view} scrolls sideways at {width} px");
     }
-    assert_eq!(browser.console().await, Vec::<String>::new(), "{view}");
+    let mut console = browser.console().await;
+    // The browser itself logs that a view asks for an order that is missing, each time that it asks.
+    console.retain(|line| !line.contains(MISSING) || !line.ends_with("404 (Not Found)"));
+    assert_eq!(console, Vec::<String>::new(), "{view}");
 }
 
 /// By axe-core's rules, best practices too, in light and in dark, on a phone and on a desk. axe-core leaves the rule of
@@ -687,13 +693,11 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     for (view, at, shown) in [
         ("#view-page", "page/1", "1 document on 1 page"),
         ("#view-dead", "dead", "Not JSON"),
-        ("#view-order", "order/x", "no parcel"),
+        ("#view-order", &MISSING[1..], "no parcel"),
     ] {
         browser.go(&format!("{}#/{at}", url(&service))).await;
         browser.reads(view, shown).await;
         speaks_of_no_orders(&browser).await;
-        // The browser itself logs the 404.
-        browser.console().await;
         is_sound(&browser, &format!("{at} of parcels").replace('/', " ")).await;
         browser.resize(1280, 800).await;
     }

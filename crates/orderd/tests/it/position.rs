@@ -77,7 +77,8 @@ async fn a_message_that_is_written_again_after_a_restore_has_no_second_receipt()
     let publish = async |number: usize| {
         let mut headers = HeaderMap::new();
         headers.insert("Orderd-Receipt", "_INBOX.me");
-        let payload = if number % 3 == 0 { "{".to_owned() } else { order(&format!("order-{number}")) };
+        let payload =
+            if number.is_multiple_of(3) { "{".to_owned() } else { order(&format!("order-{number}")) };
         client.publish_with_headers("TESTING", headers, payload.into()).await.unwrap();
     };
     let mut next = async || {
