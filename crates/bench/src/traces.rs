@@ -15,11 +15,11 @@ const COLLECTOR: &str = "--otel-exporter-otlp-endpoint=http://127.0.0.1:4318";
 pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
     let (count, rows) = (env.orders, env.rows);
     let table = env.table(rows)?;
-    let (mut taken, mut read) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut ingested, mut read) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for number in 0..REPETITIONS {
         repetition("traces", number);
         for (index, flags) in [&[COLLECTOR][..], &[]].into_iter().enumerate() {
-            taken[index].push(take_in(env, count, flags)?);
+            ingested[index].push(ingest_rate(env, count, flags)?);
             read[index].push(requests(env, &table, rows, flags)?);
         }
     }
@@ -36,7 +36,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
         figure(
             format!("backlog of {count}, a collector set"),
             "orders/s",
-            taken,
+            ingested,
             "nothing is sampled, as by default",
         ),
         figure(
@@ -49,7 +49,7 @@ pub(crate) fn run(env: &mut Environment) -> Result<Vec<Figure>> {
 }
 
 /// Orders a second, until they are committed.
-fn take_in(env: &mut Environment, count: u64, flags: &[&str]) -> Result<f64> {
+fn ingest_rate(env: &mut Environment, count: u64, flags: &[&str]) -> Result<f64> {
     let (stream, subject) = env.stream(count)?;
     let table = env.empty_table()?;
     env.settle(None)?;

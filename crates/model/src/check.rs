@@ -91,18 +91,18 @@ impl Model {
     /// The changes since an older model, for documents written with it and documents to come. Empty if the models are
     /// the same but for the order of their members.
     pub fn changes_since(&self, older: &Self) -> Vec<Change> {
-        Comparison { is_of_rows: false, changes: Vec::new() }.of(older.shape(), self.shape())
+        Comparison { is_from_rows: false, changes: Vec::new() }.of(older.shape(), self.shape())
     }
 
     /// The changes since the types of gob rows, for these rows. The types have Go names only, and no rules.
     pub fn changes_since_rows(&self, was: &Struct) -> Vec<Change> {
-        Comparison { is_of_rows: true, changes: Vec::new() }.of(was, self.shape())
+        Comparison { is_from_rows: true, changes: Vec::new() }.of(was, self.shape())
     }
 }
 
 struct Comparison {
     /// The older shape is that of gob rows.
-    is_of_rows: bool,
+    is_from_rows: bool,
     changes: Vec<Change>,
 }
 
@@ -118,7 +118,7 @@ impl Comparison {
 
     fn structure(&mut self, path: &str, was: &Struct, is: &Struct) {
         let of = |member: &Member| format!("{path}{}", selector(member.json_name));
-        if !self.is_of_rows && was.closed != is.closed {
+        if !self.is_from_rows && was.closed != is.closed {
             self.rule(
                 path,
                 if is.closed { "other members are refused now" } else { "other members are accepted now" },
@@ -130,13 +130,13 @@ impl Comparison {
             let Some((at, other)) = same.map(|at| (at, &is.members[at])) else {
                 // Rows come from outside; names that are no identifiers are quoted.
                 let go_name = selector(member.go_name).trim_start_matches('.').to_owned();
-                self.changes.push(match self.is_of_rows {
+                self.changes.push(match self.is_from_rows {
                     true => Change::RemovedField { path: path.to_owned(), go_name },
                     false => Change::Removed { path: of(member) },
                 });
                 continue;
             };
-            if !self.is_of_rows {
+            if !self.is_from_rows {
                 // Names of documents match ignoring case.
                 if member.json_name.to_lowercase() != other.json_name.to_lowercase() {
                     self.changes.push(Change::Renamed { path: of(member), to: of(other) });
@@ -152,7 +152,7 @@ impl Comparison {
         for (index, member) in is.members.iter().enumerate() {
             if !was.members.iter().any(|other| other.go_name == member.go_name) {
                 self.changes.push(Change::Added { path: of(member) });
-                if !self.is_of_rows && is.required.contains(&index) {
+                if !self.is_from_rows && is.required.contains(&index) {
                     self.rule(&of(member), NOW_REQUIRED);
                 }
             }

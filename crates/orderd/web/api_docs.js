@@ -6,7 +6,7 @@ import { lang, onLanguage, setModel, t, translate, wireSwitch } from "./i18n.js"
 let api;
 
 // A text of ours within the description, which is translated in place.
-const said = (key) => h("span", { "data-t": key, lang: lang() }, t(key));
+const label = (key) => h("span", { "data-t": key, lang: lang() }, t(key));
 
 // Descriptions are Markdown, but have no more of it than names between backticks.
 const prose = (text) => text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
@@ -21,7 +21,7 @@ function example(media) {
   const given = resolved(media?.schema)?.examples?.[0];
   if (given === undefined) return null;
   const shown = typeof given === "string" ? given : JSON.stringify(given, null, 2);
-  return h("details", {}, h("summary", {}, said("docsExample")), h("pre", { tabindex: 0 }, shown));
+  return h("details", {}, h("summary", {}, label("docsExample")), h("pre", { tabindex: 0 }, shown));
 }
 
 function answer(status, given) {
@@ -32,14 +32,14 @@ function answer(status, given) {
 }
 
 function parameter(given) {
-  const where = h("span", { class: "note" }, ` (${given.in}`, ...(given.required ? [", ", said("docsRequired")] : []), ") ");
+  const where = h("span", { class: "note" }, ` (${given.in}`, ...(given.required ? [", ", label("docsRequired")] : []), ") ");
   return h("li", {}, h("code", {}, given.name), where, ...prose(given.description ?? ""));
 }
 
 function operation(path, method, given) {
   return h("section", { class: "panel" },
     h("h2", {}, h("span", { class: "method" }, method.toUpperCase()), h("code", {}, path)),
-    h("p", {}, ...prose(given.summary), given.security ? h("span", { class: "note" }, " · ", said("docsToken")) : null),
+    h("p", {}, ...prose(given.summary), given.security ? h("span", { class: "note" }, " · ", label("docsToken")) : null),
     given.description ? h("p", {}, ...prose(given.description)) : null,
     given.parameters ? h("ul", {}, ...given.parameters.map(parameter)) : null,
     h("table", { class: "answers" },
@@ -49,7 +49,7 @@ function operation(path, method, given) {
 function show() {
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, given]) => operation(path, method, given)));
-  const schema = h("details", { class: "panel" }, h("summary", {}, said("docsSchema")),
+  const schema = h("details", { class: "panel" }, h("summary", {}, label("docsSchema")),
     h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas[api["x-schema"]], null, 2)));
   $("docs").lang = "en";
   $("docs").replaceChildren(

@@ -139,7 +139,7 @@ function all() {
   dropAll.onclick = async () => {
     const keys = waiting();
     if (!(await confirmed(t("deadDropAllAsk", { count: keys.length })))) return;
-    await each(keys, (letter) => letter.discard(), "dropped", "deadDropProgress", "deadAllDropped");
+    await each(keys, (letter) => letter.drop(), "dropped", "deadDropProgress", "deadAllDropped");
   };
   return h("div", { class: "letter-do" }, replayAll, dropAll, outcome);
 }
@@ -197,7 +197,7 @@ function again(letter) {
     if (became.outcome === "taken_in") {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
-      leave();
+      removeControls();
     }
     if (["taken_in", "gone"].includes(became.outcome)) actions.delete(letter.key);
     countWaiting();
@@ -206,36 +206,36 @@ function again(letter) {
   };
   const correct = correction(letter, send);
   button.onclick = () => send();
-  const discard = h("button", { type: "button", "aria-label": `${t("deadDrop")} ${letter.key}` }, t("deadDrop"));
+  const dropButton = h("button", { type: "button", "aria-label": `${t("deadDrop")} ${letter.key}` }, t("deadDrop"));
   // Nothing else can be done about a message that has left the dead letters.
-  const leave = () => {
+  const removeControls = () => {
     correct.remove();
-    discard.remove();
+    dropButton.remove();
     drafts.delete(letter.key);
   };
-  const remove = async () => {
-    discard.disabled = true;
+  const dropLetter = async () => {
+    dropButton.disabled = true;
     outcome.textContent = t("deadDropping");
     const became = await dropped(letter.key);
     outcome.textContent = t(OUTCOMES[became]);
-    discard.disabled = false;
+    dropButton.disabled = false;
     if (!["dropped", "gone"].includes(became)) return became;
     actions.delete(letter.key);
     countWaiting();
     button.remove();
-    leave();
+    removeControls();
     return became;
   };
-  discard.onclick = async () => {
+  dropButton.onclick = async () => {
     if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
-    await remove();
+    await dropLetter();
     // The focused button is gone.
-    if (!discard.isConnected) outcome.focus();
+    if (!dropButton.isConnected) outcome.focus();
   };
   // A typed correction counts here too.
   const sendTyped = () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined);
-  actions.set(letter.key, { send: sendTyped, discard: remove });
-  return h("div", {}, h("div", { class: "letter-do" }, button, discard, outcome), correct);
+  actions.set(letter.key, { send: sendTyped, drop: dropLetter });
+  return h("div", {}, h("div", { class: "letter-do" }, button, dropButton, outcome), correct);
 }
 
 // Asks before a drop, which can't be undone.

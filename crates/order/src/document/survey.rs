@@ -19,7 +19,7 @@ pub struct Survey {
     shape: &'static Struct,
     /// The number of rows so far.
     rows: u64,
-    root: Place,
+    root: PathValues,
     budget: Budget,
 }
 
@@ -71,17 +71,17 @@ impl RowCount {
 
 /// The values at one path.
 #[derive(Default)]
-struct Place {
+struct PathValues {
     /// Values of other types than the model's, by their type.
-    wrong: BTreeMap<&'static str, RowCount>,
+    mismatches: BTreeMap<&'static str, RowCount>,
     /// Whether an object was there.
     has_object: bool,
     /// The members of these objects that the model has, by their index.
-    members: BTreeMap<usize, Place>,
+    members: BTreeMap<usize, PathValues>,
     /// And those that it lacks.
     unknown: BTreeMap<String, RowCount>,
     /// The elements of the arrays.
-    elements: Option<Box<Place>>,
+    elements: Option<Box<PathValues>>,
 }
 
 /// The number of members that may still be remembered.
@@ -102,7 +102,7 @@ impl Survey {
     /// A survey of rows of documents with this shape.
     pub fn new(shape: &'static Struct) -> Self {
         let budget = Budget { left: MAX_MEMBERS, is_exceeded: false };
-        Self { shape, rows: 0, root: Place::default(), budget }
+        Self { shape, rows: 0, root: PathValues::default(), budget }
     }
 
     /// Adds a row in PostgreSQL's binary format. Returns whether a member can't be read. What is not a JSON object adds
@@ -115,9 +115,9 @@ impl Survey {
             return false;
         }
         self.rows += 1;
-        let mut visit = Visit { row: self.rows, has_wrong: false, budget: &mut self.budget };
+        let mut visit = Visit { row: self.rows, has_mismatch: false, budget: &mut self.budget };
         // PostgreSQL has validated the text. If it were cut short, its reader would say so.
-        visit.object(&mut scanner, self.shape, &mut self.root).is_some() && visit.has_wrong
+        visit.object(&mut scanner, self.shape, &mut self.root).is_some() && visit.has_mismatch
     }
 
     /// The number of rows with a JSON object.
@@ -137,34 +137,34 @@ impl Survey {
         differences
     }
 
-    fn structure(&self, path: &str, shape: &Struct, place: &Place, differences: &mut Vec<Difference>) {
+    fn structure(&self, path: &str, shape: &Struct, values: &PathValues, differences: &mut Vec<Difference>) {
         // Of an object that is nowhere, only the object itself is missing.
-        if !place.has_object {
+        if !values.has_object {
             return;
         }
         for (index, member) in shape.members.iter().enumerate() {
             let path = format!("{path}{}", selector(member.json_name));
-            match place.members.get(&index) {
+            match values.members.get(&index) {
                 Some(found) => self.value(&path, &member.kind, found, differences),
                 None if self.is_cut() => {}
                 None => differences.push(Difference { path, kind: DifferenceKind::Missing }),
             }
         }
-        differences.extend(place.unknown.iter().map(|(name, count)| Difference {
+        differences.extend(values.unknown.iter().map(|(name, count)| Difference {
             path: format!("{path}{}", selector(name)),
             kind: DifferenceKind::Unknown { rows: count.rows },
         }));
     }
 
-    fn value(&self, path: &str, kind: &Kind, place: &Place, differences: &mut Vec<Difference>) {
-        differences.extend(place.wrong.iter().map(|(found, count)| Difference {
+    fn value(&self, path: &str, kind: &Kind, values: &PathValues, differences: &mut Vec<Difference>) {
+        differences.extend(values.mismatches.iter().map(|(found, count)| Difference {
             path: path.to_owned(),
             kind: DifferenceKind::Unreadable { found, expected: kind.name(), rows: count.rows },
         }));
         match kind {
-            Kind::Struct(shape) => self.structure(path, shape, place, differences),
+            Kind::Struct(shape) => self.structure(path, shape, values, differences),
             Kind::Slice(element) => {
-                if let Some(elements) = &place.elements {
+                if let Some(elements) = &values.elements {
                     self.value(&format!("{path}[*]"), element, elements, differences);
                 }
             }
@@ -176,27 +176,27 @@ impl Survey {
 /// One row. Its functions return `None` if the text is not valid JSON.
 struct Visit<'b> {
     row: u64,
-    has_wrong: bool,
+    has_mismatch: bool,
     budget: &'b mut Budget,
 }
 
 impl Visit<'_> {
-    fn object(&mut self, scanner: &mut Scanner<'_>, shape: &Struct, place: &mut Place) -> Option<()> {
+    fn object(&mut self, scanner: &mut Scanner<'_>, shape: &Struct, values: &mut PathValues) -> Option<()> {
         scanner.eat(b'{')?;
-        place.has_object = true;
+        values.has_object = true;
         let (mut expected, mut is_first) = (0, true);
         while let Some(name) = scanner.name(&mut is_first)? {
             if let Some(index) = member_name::find(shape, expected, &name) {
                 expected = index + 1;
-                if place.members.contains_key(&index) || self.budget.take() {
-                    let member = place.members.entry(index).or_default();
+                if values.members.contains_key(&index) || self.budget.take() {
+                    let member = values.members.entry(index).or_default();
                     self.value(scanner, &shape.members[index].kind, member)?;
                     continue;
                 }
             } else if !shape.any {
                 let name = shortened(&name);
-                if place.unknown.contains_key(&name) || self.budget.take() {
-                    place.unknown.entry(name).or_default().add(self.row);
+                if values.unknown.contains_key(&name) || self.budget.take() {
+                    values.unknown.entry(name).or_default().add(self.row);
                 }
             }
             scanner.value()?;
@@ -204,10 +204,10 @@ impl Visit<'_> {
         Some(())
     }
 
-    fn value(&mut self, scanner: &mut Scanner<'_>, kind: &Kind, place: &mut Place) -> Option<()> {
+    fn value(&mut self, scanner: &mut Scanner<'_>, kind: &Kind, values: &mut PathValues) -> Option<()> {
         let found = match (kind, scanner.peek()?) {
-            (Kind::Struct(shape), b'{') => return self.object(scanner, shape, place),
-            (Kind::Slice(element), b'[') => return self.elements(scanner, element, place),
+            (Kind::Struct(shape), b'{') => return self.object(scanner, shape, values),
+            (Kind::Slice(element), b'[') => return self.elements(scanner, element, values),
             (_, first) => type_of(first, scanner.value()?),
         };
         let fits = match (kind, found) {
@@ -216,14 +216,14 @@ impl Visit<'_> {
             _ => kind.name() == found,
         };
         if !fits {
-            self.has_wrong = true;
-            place.wrong.entry(found).or_default().add(self.row);
+            self.has_mismatch = true;
+            values.mismatches.entry(found).or_default().add(self.row);
         }
         Some(())
     }
 
-    fn elements(&mut self, scanner: &mut Scanner<'_>, kind: &Kind, place: &mut Place) -> Option<()> {
-        let elements = place.elements.get_or_insert_default();
+    fn elements(&mut self, scanner: &mut Scanner<'_>, kind: &Kind, values: &mut PathValues) -> Option<()> {
+        let elements = values.elements.get_or_insert_default();
         scanner.eat(b'[')?;
         if scanner.peek()? == b']' {
             return scanner.eat(b']');

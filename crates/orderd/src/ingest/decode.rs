@@ -33,7 +33,7 @@ impl Decode {
         mut msgdatachan: mpsc::Receiver<Messages>,
         orderschan: mpsc::Sender<Arc<Orders>>,
     ) -> anyhow::Result<()> {
-        let mut told = Unknown::default();
+        let mut logged = Unknown::default();
         while let Some(chunk) = msgdatachan.recv().await {
             let Messages { run, through, mut messages, skipped, gaps, mut times } = chunk;
             if !self.health.is_up(Part::Fill) {
@@ -57,7 +57,7 @@ impl Decode {
                 self.in_doubt.add(message.key.as_str(), message.position.sequence);
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);
-            tell_of_unknown(&self.parser, run.format, &mut told);
+            log_unknown(&self.parser, run.format, &mut logged);
             let orders = Orders { run, through, orders, messages, refused, skipped, gaps, times };
             if orderschan.send(Arc::new(orders)).await.is_err() {
                 break;
@@ -100,20 +100,20 @@ fn unreadable() -> Refusal {
 }
 
 /// Logs each name once, and once that there are too many to name. Names are part of models, not content.
-fn tell_of_unknown(parser: &Parser, format: RowFormat, told: &mut Unknown) {
+fn log_unknown(parser: &Parser, format: RowFormat, logged: &mut Unknown) {
     let Unknown { names, has_more, .. } = parser.unknown();
     let is_kept = format.is_document();
-    if names.len() > told.names.len() {
-        for name in names.difference(&told.names) {
+    if names.len() > logged.names.len() {
+        for name in names.difference(&logged.names) {
             tracing::warn!(
                 member = name,
                 is_kept,
                 "unknown member ignored; is the model behind the publishers?"
             );
         }
-        told.names.clone_from(names);
+        logged.names.clone_from(names);
     }
-    if *has_more && !std::mem::replace(&mut told.has_more, true) {
+    if *has_more && !std::mem::replace(&mut logged.has_more, true) {
         let named = names.len();
         tracing::warn!(
             named,

@@ -81,7 +81,7 @@ impl DeadLettersApi {
         question: impl AsyncFnOnce(&DeadLetterStore) -> anyhow::Result<T>,
     ) -> Result<T, Response> {
         let asked = async {
-            let _place = self.requests.acquire().await?;
+            let _permit = self.requests.acquire().await?;
             question(&self.store).await
         };
         let response = timeout(NATS_TIMEOUT, asked).await;
@@ -91,7 +91,7 @@ impl DeadLettersApi {
     /// Replays a dead letter, and returns the outcome.
     async fn send_again(&self, letter: DeadLetter, document: Option<Bytes>) -> Result<Outcome, Response> {
         let sent = async {
-            let _place = self.replays.acquire().await?;
+            let _permit = self.replays.acquire().await?;
             let here = Some(self.receipts.listen());
             let letters = std::slice::from_ref(&letter);
             send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
@@ -105,7 +105,7 @@ impl DeadLettersApi {
     /// Drops a dead letter. Returns whether it existed: a replay may have been accepted since it was looked up.
     async fn discard(&self, key: &str, has_row: Option<bool>) -> Result<bool, Response> {
         let discarded = async {
-            let _place = self.requests.acquire().await?;
+            let _permit = self.requests.acquire().await?;
             if self.store.find(key).await?.is_none() {
                 return Ok(false);
             }
