@@ -1,5 +1,5 @@
-//! What a collector of traces costs that is set while nothing is sampled, which is the default of the sampler: a backlog,
-//! and `/order/{id}`, against the same without a collector.
+//! The cost of a configured trace collector while nothing is sampled (the sampler's default): a backlog, and
+//! `/order/{id}`, against the same without a collector.
 
 use anyhow::Result;
 

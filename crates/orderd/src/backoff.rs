@@ -1,5 +1,5 @@
-//! Exponential backoff: the first retry is immediate, later ones wait up to one second. Each delay is between half of it
-//! and the whole, at random: a server that is back is not asked by all processes at once.
+//! Exponential backoff: the first retry is immediate, later ones wait up to one second. Delays are random, from
+//! half of each to the whole, so that processes do not all reconnect at once.
 
 use std::time::Duration;
 

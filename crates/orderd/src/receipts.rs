@@ -52,7 +52,7 @@ pub(crate) enum SkipReason {
 }
 
 impl SkipReason {
-    /// All of them.
+    /// In the order of openapi.json; reasons with the same word are adjacent, for `dedup`.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 6] =
         [Self::KeyTaken, Self::Accepted, Self::NoRoom, Self::Dropped, Self::ForeignKey, Self::Empty];
@@ -271,7 +271,7 @@ struct Answered(Watermark);
 
 impl Answered {
     fn note(&mut self, position: Watermark, now: OffsetDateTime) {
-        // The position's row may have any time. One in the future would cover messages that are still to come.
+        // Anyone may change the row. A time in the future would count later messages as answered.
         let is_past = position.time.is_some_and(|time| i128::from(time) <= now.unix_timestamp_nanos() / 1000);
         if is_past && position.time > self.0.time {
             self.0 = position;

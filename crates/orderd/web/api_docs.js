@@ -5,7 +5,7 @@ import { lang, onLanguage, setModel, t, translate, wireSwitch } from "./i18n.js"
 
 let api;
 
-// A text of ours within the description, which is translated in place.
+// The page's own words inside the English description; `translate` updates them.
 const label = (key) => h("span", { "data-t": key, lang: lang() }, t(key));
 
 // Descriptions are Markdown, but have no more of it than names between backticks.

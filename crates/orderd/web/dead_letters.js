@@ -253,7 +253,7 @@ function confirmed(question) {
       dialog.remove();
       answer(dialog.returnValue === "yes");
     };
-    // Another view has other questions.
+    // Leaving the view is not consent.
     addEventListener("hashchange", close);
     document.body.append(dialog);
     dialog.showModal();

@@ -49,7 +49,7 @@ export function switchLanguage() {
   listeners.forEach((listener) => listener());
 }
 
-// The button that switches to the other language, in whose words it is labelled.
+// The button that switches the language. Its label is in the other language.
 export function wireSwitch(button) {
   const label = () => {
     button.textContent = t("otherShort");

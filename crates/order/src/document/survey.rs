@@ -116,7 +116,7 @@ impl Survey {
         }
         self.rows += 1;
         let mut visit = Visit { row: self.rows, has_mismatch: false, budget: &mut self.budget };
-        // PostgreSQL has validated the text. If it were cut short, its reader would say so.
+        // Valid JSON: PostgreSQL has checked it. `RowReader` reports truncated rows.
         visit.object(&mut scanner, self.shape, &mut self.root).is_some() && visit.has_mismatch
     }
 

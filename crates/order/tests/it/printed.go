@@ -1,5 +1,5 @@
 // Reads rows as base64, one a line, with the printed types, and writes the fields of each as JSON: floats as their bits,
-// since JSON has no whole ones.
+// because JSON can't tell 1.0 from 1.
 package main
 
 import (

@@ -36,6 +36,9 @@ pub(crate) async fn keys_of_parts(store: &DeadLetterStore) -> anyhow::Result<Has
 }
 
 /// The keys of [`keys_of_parts`] whose time is before `cutoff`, in nanoseconds since 1970; the oldest first.
+///
+/// # Errors
+/// The server can't be reached.
 pub(crate) async fn keys_before(store: &DeadLetterStore, cutoff: i128) -> anyhow::Result<Vec<String>> {
     let end = Key::first_of_time(cutoff);
     let is_old = |key: &String| Key::has_time(key) && key.as_str() < end.as_str();

@@ -31,7 +31,7 @@ pub(crate) async fn run(
         for message in chunk.messages.extract_if(.., |message| is_special(message)).collect::<Vec<_>>() {
             if message.payload.is_empty() {
                 metrics.empty.inc_by(u64::from(chunk.run.writes));
-                // Whoever replays a dead letter with this message waits for its key.
+                // A replay waits for a receipt with its dead letter's key.
                 let key = key_of_dead_letter(message.headers.as_ref());
                 let key = key.unwrap_or_else(|| message.key.as_str().to_owned());
                 chunk.skipped.extend(SkippedMessage::asked_for(message, key, SkipReason::Empty));

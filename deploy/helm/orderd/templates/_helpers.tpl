@@ -99,8 +99,8 @@ list of keys. */}}
 {{- toJson (uniq $ports) -}}
 {{- end -}}
 
-{{/* The ports of all servers in NATS_URL. As in the service, the last part of an IPv6 address without brackets is a port
-only if it looks like one. */}}
+{{/* The ports of all servers in NATS_URL. As in the service: without brackets, the last group of an IPv6 address is a
+port only after `::` and another group, and with four or five digits. */}}
 {{- define "orderd.natsPorts" -}}
 {{- $settings := .Values.settings -}}
 {{- $ports := list -}}
@@ -117,7 +117,8 @@ only if it looks like one. */}}
 {{- end -}}
 {{- end -}}
 
-{{/* PG_HOST is one host. Of DATABASE_URL, a Secret, only networkPolicy.postgresPort says the ports. */}}
+{{/* PG_PORT is the port of PG_HOST. The chart can't read DATABASE_URL in its Secret, so networkPolicy.postgresPort must
+list its ports. */}}
 {{- define "orderd.postgresPorts" -}}
 {{- if not (kindIs "invalid" .Values.networkPolicy.postgresPort) -}}{{ include "orderd.ports" .Values.networkPolicy.postgresPort }}
 {{- else -}}{{ include "orderd.ports" (default 5432 .Values.settings.PG_PORT) }}

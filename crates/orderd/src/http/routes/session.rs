@@ -187,7 +187,7 @@ impl<'v> Session<'v> {
         hmac::verify(&token.key, self.content.as_bytes(), &self.signature).is_ok()
     }
 
-    /// Whether a token has signed it, or one that is gone may have.
+    /// Whether a current token signed it, or a removed token may have.
     fn may_be_ours(&self, access: &Access, now: u64) -> bool {
         let verdicts = Right::ALL.into_iter().filter_map(|right| {
             let tokens = access.of(right).current();
