@@ -20,7 +20,7 @@ pub enum Change {
         /// The member.
         path: String,
     },
-    /// Only the types of gob rows have it, which know the names of Go fields alone.
+    /// Only gob rows have it; they have names of Go fields, not of members.
     RemovedField {
         /// The object.
         path: String,
@@ -121,7 +121,11 @@ impl Comparison {
         if !self.is_from_rows && was.closed != is.closed {
             self.rule(
                 path,
-                if is.closed { "other members are refused now" } else { "other members are accepted now" },
+                if is.closed {
+                    "unknown members are refused now"
+                } else {
+                    "unknown members are accepted now"
+                },
             );
         }
         for (index, member) in was.members.iter().enumerate() {

@@ -62,8 +62,8 @@ fn rules_that_differ_are_named() {
     for (older, newer, said) in [
         ((string, ""), (string, required), "$.a: required now; documents without it are refused"),
         ((string, required), (string, ""), "$.a: no longer required"),
-        ((string, ""), (string, closed), "$: other members are refused now"),
-        ((string, closed), (string, ""), "$: other members are accepted now"),
+        ((string, ""), (string, closed), "$: unknown members are refused now"),
+        ((string, closed), (string, ""), "$: unknown members are accepted now"),
         ((string, ""), (or_null, ""), "$.a: its type has null now"),
         ((or_null, required), (string, required), "$.a: null is refused now"),
         ((or_null, ""), (string, ""), "$.a: its type no longer has null, which is still accepted"),

@@ -260,8 +260,8 @@ async fn rows(args: &PgArgs, letters: &[DeadLetter]) -> Option<HashSet<String>> 
     let asked = timeout(ROWS_TIMEOUT, asked).await.map_err(anyhow::Error::from).flatten();
     asked.inspect_err(|error| {
         super::complain(&format!(
-            "orderd: dropping without asking the table: if it has a row with one of these keys, and is restored to a \
-             time before that row, the message does not become a row again. The table can't be asked: {error:#}"
+            "orderd: dropping without asking the table: if the table has a row with one of these keys, a restore to \
+             before that row does not bring it back. The table can't be asked: {error:#}"
         ));
     })
     .ok()

@@ -178,10 +178,10 @@ fn differences(survey: &Survey) -> Vec<String> {
     };
     let mut differences: Vec<_> = survey.differences().into_iter().map(said).collect();
     if survey.is_cut() {
-        differences.push("more members than this list can hold: it is not complete".to_owned());
+        differences.push("incomplete: there are more members than this list can hold".to_owned());
     }
     if survey.rows() == MAX_SURVEYED_ROWS {
-        differences.push(format!("members were compared in the first {MAX_SURVEYED_ROWS} documents"));
+        differences.push(format!("compared the members of the first {MAX_SURVEYED_ROWS} documents only"));
     }
     differences
 }

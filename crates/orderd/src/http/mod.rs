@@ -172,7 +172,7 @@ mod tests {
                 "this is not the number of a page: pages are numbered from 1",
             ),
             (&harness, "GET /nowhere", "404", "/docs lists all paths"),
-            (&harness, "POST /mem_len", "405", "the header Allow names those that are"),
+            (&harness, "POST /mem_len", "405", "the header Allow lists the allowed ones"),
             (&harness, "DELETE /order/1-1", "405", "HTTP_ERASE_TOKEN"),
             (
                 &harness,

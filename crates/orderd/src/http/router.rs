@@ -65,8 +65,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .merge(erase::routes(&app))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 there is nothing at this path: /docs lists all paths"))
         .method_not_allowed_fallback(async || {
-            let said = "405 this method is not allowed here: the header Allow names those that are; replaying and \
-                        dropping dead letters and erasing need HTTP_REPLAY_TOKEN and HTTP_ERASE_TOKEN to be set";
+            let said = "405 method not allowed; the header Allow lists the allowed ones. Set HTTP_REPLAY_TOKEN to \
+                        replay or drop dead letters, HTTP_ERASE_TOKEN to erase";
             text(StatusCode::METHOD_NOT_ALLOWED, said)
         })
         .layer(from_fn_with_state(app.clone(), observe))

@@ -118,7 +118,7 @@ fn log_unknown(parser: &Parser, format: RowFormat, logged: &mut Unknown) {
         tracing::warn!(
             named,
             is_kept,
-            "more unknown members than are named here; further ones are only counted"
+            "named the maximum number of unknown members; further ones are only counted"
         );
     }
 }

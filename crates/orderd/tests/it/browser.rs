@@ -186,7 +186,7 @@ async fn the_description_of_the_api_can_be_read_by_all() {
     browser.click("#docs summary").await;
     for (language, words) in [
         ("en", ["Search", "Example", "required", "needs a token", "Schema: order"]),
-        ("ru", ["Поиск", "Пример", "обязательно", "нужен токен", "Схема: order"]),
+        ("ru", ["Поиск", "Пример", "обязательный", "нужен токен", "Схема: order"]),
     ] {
         if language == "ru" {
             browser.click("#language").await;

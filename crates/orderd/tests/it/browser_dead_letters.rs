@@ -210,7 +210,7 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
     browser.holds(&typed).await;
     browser.click(&format!("{letter} .correct button")).await;
     browser
-        .reads("#view-signin", "Replaying and dropping dead letters requires a token. Reading does not.")
+        .reads("#view-signin", "Replaying or dropping dead letters requires a token. Reading does not.")
         .await;
     assert!(!browser.text("#view-signin").await.contains("personal data"));
     // The browser itself tells the console of the 401.

@@ -539,7 +539,7 @@ async fn model_check_names_rules_that_differ() {
     for (model, said) in [
         (
             &newer,
-            "$: other members are refused now\n$.a: required now; documents without it are refused\nreadable\n",
+            "$: unknown members are refused now\n$.a: required now; documents without it are refused\nreadable\n",
         ),
         (&older, "the models are the same\n"),
     ] {

@@ -116,7 +116,10 @@ impl DeadLettersApi {
         discarded.map_err(anyhow::Error::from).flatten().map_err(|error| {
             let error = format!("{error:#}");
             tracing::error!(key, error, "can't drop a dead letter; send the same request again");
-            unavailable("503 not dropped: NATS doesn't answer, or refuses; the log of the service says which")
+            unavailable(
+                "503 not dropped completely: NATS doesn't answer, or refuses (see the service's log); send the same \
+                 request again",
+            )
         })
     }
 }
@@ -209,8 +212,8 @@ async fn discard(
     if has_row.is_none() {
         tracing::warn!(
             key,
-            "dropping a dead letter without asking the table, which does not answer: if it has a row with that key, and is \
-             restored to a time before that row, the message does not become a row again"
+            "dropping a dead letter without asking the table, which does not answer: if the table has a row with this \
+             key, a restore to before that row does not bring it back"
         );
     }
     let was_there = app.dead_letters.discard(&key, has_row).await?;
