@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Postgres, Settings};
+use crate::dead_letters::store::OrderTable;
 use crate::flow_state::{FlowState, Watermark};
 use crate::metrics::Metrics;
 use crate::nats::{orders_stream, stored_message};
@@ -83,12 +84,6 @@ impl ReadThrough {
         row
     }
 
-    /// Whether the table has a row of this id; `None`: PostgreSQL does not answer in time.
-    pub(crate) async fn has_row(&self, id: &str) -> Option<bool> {
-        let row = self.ask(id, false).await.ok()?;
-        Some(matches!(row, StoredRow::Order(_) | StoredRow::Undecodable))
-    }
-
     async fn ask(&self, id: &str, puts_back: bool) -> Result<StoredRow, Unavailable> {
         // No row can have such an id, and it would make the query fail for the other ids.
         if id.contains('\0') {
@@ -98,6 +93,16 @@ impl ReadThrough {
         let asked = self.misses.try_send(Miss { id: id.to_owned(), puts_back, reply });
         asked.map_err(|_| Unavailable)?;
         tokio::time::timeout(READ_TIMEOUT, replied).await.ok().and_then(Result::ok).ok_or(Unavailable)
+    }
+}
+
+impl OrderTable for ReadThrough {
+    async fn has_row(&self, key: &str) -> Option<bool> {
+        match self.ask(key, false).await.ok()? {
+            StoredRow::Order(_) | StoredRow::Undecodable => Some(true),
+            StoredRow::NotThere => Some(false),
+            StoredRow::NotRead => None,
+        }
     }
 }
 

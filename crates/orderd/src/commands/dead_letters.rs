@@ -1,6 +1,6 @@
 //! `orderd dead-letters`: lists, replays and drops dead letters.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,12 +20,13 @@ use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
     NatsArgs, PgArgs, WhichDeadLetters,
 };
-use crate::config::{ConfigError, Nats, Postgres};
+use crate::config::{ConfigError, Nats, Postgres, Table};
 use crate::dead_letters::dead_letter_format::{DeadLetter, header};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
-use crate::dead_letters::store::DeadLetterStore;
+use crate::dead_letters::store::{DeadLetterStore, DropNote, OrderTable};
 use crate::logging::audit;
+use crate::postgres::Connection;
 use crate::wording::counted;
 use crate::wording::shown;
 use crate::{nats, postgres};
@@ -233,38 +234,72 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
     let by = audit::Actor::os_user();
-    let rows = if letters.is_empty() { None } else { rows(&args.pg, &letters).await };
+    let table = if letters.is_empty() { None } else { orders(&args.pg).await };
+    let mut without_note = 0;
     for letter in &letters {
-        let has_row = rows.as_ref().map(|rows| rows.contains(&letter.key));
-        store.discard(&letter.key, has_row).await.with_context(|| format!("can't drop {}", letter.key))?;
+        let dropped = store.discard(&letter.key, &table).await;
+        let dropped = dropped.with_context(|| format!("can't drop {}", letter.key))?;
+        without_note += u64::from(dropped == DropNote::NoRoom);
         audit::note("drop", &by, &[("key", letter.key.as_str()), ("outcome", "dropped")]);
         progress.add(1);
     }
     progress.finish("dead letters");
+    if without_note > 0 {
+        let count = counted(without_note, "dead letter");
+        super::complain(&format!(
+            "orderd: the stream of dead letters had no room for the notes about {count}: if the table is restored, their \
+             messages become dead letters again. Make room in the stream"
+        ));
+    }
     let dropped = json!({ "count": letters.len() });
     super::print(&if args.json { format!("{dropped}\n") } else { format!("{count} dropped\n") })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys of these dead letters that the table has rows of; `None`: it can't be asked.
-async fn rows(args: &PgArgs, letters: &[DeadLetter]) -> Option<HashSet<String>> {
-    let asked = async {
+/// The table of orders.
+struct Orders {
+    connection: Connection,
+    table: Table,
+}
+
+impl Orders {
+    async fn has(&self, key: &str) -> anyhow::Result<bool> {
+        let asked = async {
+            match postgres::existing_ids(&self.connection.client, &self.table, &[key]).await {
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(false),
+                asked => asked.map(|rows| !rows.is_empty()).map_err(postgres::explain),
+            }
+        };
+        timeout(ROWS_TIMEOUT, asked).await?
+    }
+}
+
+/// `None`: it can't be reached.
+impl OrderTable for Option<Orders> {
+    async fn has_row(&self, key: &str) -> Option<bool> {
+        self.as_ref()?.has(key).await.inspect_err(warn_of_unasked_table).ok()
+    }
+}
+
+/// `None`: it can't be asked.
+async fn orders(args: &PgArgs) -> Option<Orders> {
+    let connecting = async {
         let settings = Postgres::new(args)?;
         let connection = postgres::connect_once(&settings).await?;
-        let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
-        match postgres::existing_ids(&connection.client, &settings.table, &keys).await {
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(HashSet::new()),
-            asked => asked.map_err(postgres::explain),
-        }
+        let orders = Orders { connection, table: settings.table };
+        // A role without rights finds out here, once. No order has that key.
+        orders.has("").await?;
+        anyhow::Ok(orders)
     };
-    let asked = timeout(ROWS_TIMEOUT, asked).await.map_err(anyhow::Error::from).flatten();
-    asked.inspect_err(|error| {
-        super::complain(&format!(
-            "orderd: dropping without asking the table: if the table has a row with one of these keys, a restore to \
-             before that row does not bring it back. The table can't be asked: {error:#}"
-        ));
-    })
-    .ok()
+    let connected = timeout(ROWS_TIMEOUT, connecting).await.map_err(anyhow::Error::from).flatten();
+    connected.inspect_err(warn_of_unasked_table).ok()
+}
+
+fn warn_of_unasked_table(error: &anyhow::Error) {
+    super::complain(&format!(
+        "orderd: dropping without asking the table: if the table has a row with one of these keys, a restore to before \
+         that row does not bring it back. The table can't be asked: {error:#}"
+    ));
 }
 
 async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {

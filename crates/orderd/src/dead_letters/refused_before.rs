@@ -30,6 +30,9 @@ pub(crate) struct RefusedBefore {
     /// The keys of messages that the position has passed and whose keys are rows, by their notes. If the writer was killed
     /// after the commit, the dead letters of those that were accepted are still there.
     pub(crate) rows: HashMap<String, NoteState>,
+    /// The same, with a note that the dead letter was dropped. If the table has the row, that note is left of a drop which
+    /// met with a replay, and must go: a table that goes back would lose the order.
+    pub(crate) dropped_rows: HashSet<String>,
     /// The keys that have dead letters, of messages that are read again.
     letters: HashSet<String>,
 }
@@ -98,6 +101,7 @@ impl RefusedBefore {
             }
         };
         each_since(store, after, subjects.all_decided().into(), add).await?;
+        self.dropped_rows = dropped.iter().filter(|key| rows.contains_key(*key)).cloned().collect();
         self.rows = rows.into_iter().filter(|(key, _)| !dropped.contains(key)).collect();
         // A drop is noted only where the table has no row, so it takes precedence.
         self.decided.extend(dropped.into_iter().map(|key| (key, None)));

@@ -84,11 +84,32 @@ impl DeadLetterStore {
         Ok(found.as_ref().map(StoredCopy::of))
     }
 
-    /// The order of a dead letter is in the table: the dead letter goes. Waits as long as the server can't be reached.
+    /// The order of a dead letter is in the table: the dead letter goes, and with it the note of a drop, which was begun
+    /// before the table had the row, or had failed. Waits as long as the server can't be reached.
     pub(crate) async fn remove_accepted(&self, accepted: AcceptedLetter) {
+        self.forget_drop_of_row(&accepted.key).await;
         if let Some(copy) = accepted.copy {
             self.remove(&accepted.key, copy).await;
         }
+    }
+
+    /// Removes the note that the dead letter of that key was dropped: its order is in the table. Waits as long as the
+    /// server can't be reached.
+    pub(crate) async fn forget_drop_of_row(&self, key: &str) {
+        until_answered("remove the note of a drop", || async {
+            match self.forget_drop(key).await {
+                Err(error) if self.denies_deletion().await => {
+                    tracing::error!(
+                        key,
+                        error = format!("{error:#}"),
+                        "can't remove the note of a drop; it stays"
+                    );
+                    Ok(())
+                }
+                forgotten => forgotten,
+            }
+        })
+        .await;
     }
 
     /// The message did not become the order: PostgreSQL refused its row. Its dead letter must be stored before this.

@@ -426,30 +426,76 @@ impl DeadLetterStore {
         found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back.
-    /// `has_row`: whether the table has a row with its key; that row comes back from the message if the table goes back.
-    /// `None`: that is not known.
+    /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back. If
+    /// the table has a row with its key, that row comes back from the message if the table goes back.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
-    pub(crate) async fn discard(&self, key: &str, has_row: Option<bool>) -> anyhow::Result<()> {
+    pub(crate) async fn discard(&self, key: &str, table: &impl OrderTable) -> anyhow::Result<DropNote> {
         let subjects = self.subjects().await?;
-        let has_row = match has_row {
-            Some(has_row) => has_row,
-            None => {
-                let note = self.taken_in(&subjects, key).await?;
-                note.is_some_and(|note| note.state != NoteState::Refused)
-            }
-        };
-        let note =
-            async || if has_row { self.note_key_taken(key).await } else { self.note_dropped(key).await };
-        let noted = note().await;
+        let has_row = self.has_row(&subjects, key, table).await?;
+        let noted = self.note_drop(&subjects, key, has_row, table).await;
         self.delete_copies(&subjects, key).await?;
         match noted {
-            // A stream that is full has room for the note now.
-            Err(error) if is_refused(&error) => note().await,
-            noted => noted,
+            Err(error) if is_refused(&error) => {}
+            noted => return noted.map(|()| DropNote::Stored),
         }
+        // A stream that is full has room for the note now, unless a waiting dead letter has taken it.
+        match self.note_drop(&subjects, key, has_row, table).await {
+            Err(error) if is_refused(&error) => {
+                tracing::warn!(
+                    key,
+                    error = format!("{error:#}"),
+                    "a dead letter is dropped, but the stream of dead letters has no room for the note about it: if the \
+                     table is restored, its message becomes a dead letter again; make room in the stream"
+                );
+                Ok(DropNote::NoRoom)
+            }
+            noted => noted.map(|()| DropNote::Stored),
+        }
+    }
+
+    /// Notes that the dead letter of that key is dropped, or that its row stays.
+    async fn note_drop(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+        has_row: bool,
+        table: &impl OrderTable,
+    ) -> anyhow::Result<()> {
+        if has_row {
+            return self.note_key_taken(key).await;
+        }
+        self.note_dropped(key).await?;
+        // A replay may have been committed since the table was asked. A writer that commits one later removes the note.
+        if self.has_row(subjects, key, table).await? {
+            self.note_key_taken(key).await?;
+            self.forget_drop(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the table has a row with that key. If it can't be asked, the notes decide.
+    async fn has_row(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+        table: &impl OrderTable,
+    ) -> anyhow::Result<bool> {
+        if let Some(has_row) = table.has_row(key).await {
+            return Ok(has_row);
+        }
+        let note = self.taken_in(subjects, key).await?;
+        Ok(note.is_some_and(|note| note.state != NoteState::Refused))
+    }
+
+    /// Removes the note that the dead letter of that key was dropped: its row is in the table.
+    ///
+    /// # Errors
+    /// The server can't be reached, or refuses.
+    pub(super) async fn forget_drop(&self, key: &str) -> anyhow::Result<()> {
+        let subjects = self.subjects().await?;
+        self.delete_within(STORE_TIMEOUT, &[subjects.dropped(key)]).await.map(drop)
     }
 
     /// Deletes a dead letter and its notes. Returns whether it existed.
@@ -503,6 +549,20 @@ impl DeadLetterStore {
         }
         Ok(was_there)
     }
+}
+
+/// The table of orders, for a dead letter that is to be dropped.
+pub(crate) trait OrderTable: Sync {
+    /// Whether the table has a row with that key; `None`: it can't be asked now.
+    fn has_row(&self, key: &str) -> impl Future<Output = Option<bool>> + Send;
+}
+
+/// Whether the note about a drop is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropNote {
+    Stored,
+    /// The stream of dead letters is full.
+    NoRoom,
 }
 
 /// A response within the time limit for storing.

@@ -42,6 +42,7 @@ impl RunningWriter {
         let store = self.deps.dead_letters.clone();
         let finding = async { RefusedBefore::find(&store, after).await };
         self.refused_before = self.renewing(fence, after, finding).await?;
+        self.forget_drops_of_rows(fence, after).await?;
         let noted = std::mem::take(&mut self.refused_before.rows);
         if noted.is_empty() {
             return Ok(());
@@ -71,6 +72,28 @@ impl RunningWriter {
                 async move { store.remove(&key, copy).await }
             });
         self.renewing(fence, after, removing).await
+    }
+
+    /// Removes the notes of drops whose dead letters became rows nevertheless, because a process was killed meanwhile.
+    async fn forget_drops_of_rows(&mut self, fence: &mut Fence, after: Watermark) -> Result<(), TermEnd> {
+        let dropped = std::mem::take(&mut self.refused_before.dropped_rows);
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&str> = dropped.iter().map(String::as_str).collect();
+        let rows = match self.rows_of(&keys).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error, "can't compare the table with the notes about dropped dead letters");
+                return Ok(());
+            }
+        };
+        let store = self.deps.dead_letters.clone();
+        let forgetting = stream::iter(rows).for_each_concurrent(REQUESTS_IN_FLIGHT, |key| {
+            let store = store.clone();
+            async move { store.forget_drop_of_row(&key).await }
+        });
+        self.renewing(fence, after, forgetting).await
     }
 
     /// Those of these keys that the table has.

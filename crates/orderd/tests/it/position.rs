@@ -596,6 +596,46 @@ async fn a_dropped_dead_letter_stays_away_from_a_table_that_is_restored() {
     service.wait_len(6).await;
 }
 
+/// A drop has failed after its note, and the dead letter was replayed: the note is gone once the order is a row, or once
+/// another process becomes the writer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_a_replay_that_met_with_a_drop_comes_back_after_a_restore() {
+    for is_killed in [false, true] {
+        let (stack, mut service) = Stack::started().await;
+        stack.publish(&["{"]).await;
+        stack.wait_settled(1).await;
+        stack.postgres.psql(KEEP).unwrap();
+        let key = listed(&stack).await.remove(0);
+        let context = jetstream::new(stack.client().await);
+        let drop_in_vain = async || {
+            let note = format!("dead.ORDERS.TESTING.{key}.dropped");
+            context.publish(note, "".into()).await.unwrap().await.unwrap();
+        };
+        if !is_killed {
+            drop_in_vain().await;
+        }
+        publish_with_key(&stack, &key, order("corrected")).await;
+        committed(&stack, 1).await;
+        eventually("the dead letter is gone", async || listed(&stack).await.is_empty().then_some(())).await;
+        if is_killed {
+            // As if the process had been killed after the commit.
+            drop_in_vain().await;
+            assert_eq!(service.stop(), Some(0));
+            service = stack.serve(&[]).await;
+            eventually("it is the writer", async || writes(&service).await.then_some(())).await;
+        }
+        let dropped = async || {
+            let stream = context.get_stream("ORDERS_DEAD").await.unwrap();
+            stream.get_last_raw_message_by_subject(&format!("dead.ORDERS.TESTING.{key}.dropped")).await
+        };
+        eventually("the note is gone", async || dropped().await.is_err().then_some(())).await;
+        restore(&stack);
+        committed(&stack, 1).await;
+        let found = service.get(&format!("/order/{key}")).await;
+        assert!(found.body.contains("\"corrected\""), "{}", found.body);
+    }
+}
+
 /// The copy is of a process that had refused the messages; meanwhile the table was older, and another process has made
 /// rows of them.
 #[tokio::test(flavor = "multi_thread")]

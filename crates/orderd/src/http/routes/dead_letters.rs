@@ -20,12 +20,13 @@ use crate::config::Right;
 use crate::dead_letters::dead_letter_format::DeadLetter;
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
-use crate::dead_letters::store::DeadLetterStore;
+use crate::dead_letters::store::{DeadLetterStore, OrderTable};
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::session;
 use crate::http::{App, json, text};
 use crate::logging::audit::Action;
+use crate::read_through::ReadThrough;
 use crate::receipts::{MEMORY_TIMEOUT, Receipts};
 
 /// Number of dead letters in one list.
@@ -40,8 +41,9 @@ const MAX_REPLAYS: usize = 16;
 /// Time limit for NATS, including the wait for a free slot.
 const NATS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time limit for dropping a dead letter, including the wait for a free slot: a few requests to NATS.
-const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for dropping a dead letter, including the wait for a free slot: a few requests to NATS, and two to the
+/// table, which have time limits of their own.
+const DROP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Time limit for sending a replay, and then for its outcome.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,13 +105,13 @@ impl DeadLettersApi {
     }
 
     /// Drops a dead letter. Returns whether it existed: a replay may have been accepted since it was looked up.
-    async fn discard(&self, key: &str, has_row: Option<bool>) -> Result<bool, Response> {
+    async fn discard(&self, key: &str, table: &impl OrderTable) -> Result<bool, Response> {
         let discarded = async {
             let _permit = self.requests.acquire().await?;
             if self.store.find(key).await?.is_none() {
                 return Ok(false);
             }
-            self.store.discard(key, has_row).await?;
+            self.store.discard(key, table).await?;
             Ok(true)
         };
         let discarded = timeout(DROP_TIMEOUT, discarded).await;
@@ -208,17 +210,26 @@ async fn discard(
 ) -> Result<Response, Response> {
     app.dead_letters.ask(async |store| store.find(&key).await).await?.ok_or_else(missing)?;
     let deed = Action::begin("drop", &by, &key, "incomplete");
-    let has_row = app.read_through.has_row(&key).await;
-    if has_row.is_none() {
-        tracing::warn!(
-            key,
-            "dropping a dead letter without asking the table, which does not answer: if the table has a row with this \
-             key, a restore to before that row does not bring it back"
-        );
-    }
-    let was_there = app.dead_letters.discard(&key, has_row).await?;
+    let was_there = app.dead_letters.discard(&key, &WarningTable(&app.read_through)).await?;
     deed.became(if was_there { "dropped" } else { "gone" });
     if was_there { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
+}
+
+/// The table, with a warning where it does not answer.
+struct WarningTable<'t>(&'t ReadThrough);
+
+impl OrderTable for WarningTable<'_> {
+    async fn has_row(&self, key: &str) -> Option<bool> {
+        let has_row = self.0.has_row(key).await;
+        if has_row.is_none() {
+            tracing::warn!(
+                key,
+                "dropping a dead letter without asking the table, which does not answer: if the table has a row with this \
+                 key, a restore to before that row does not bring it back"
+            );
+        }
+        has_row
+    }
 }
 
 fn fresh(body: &Value) -> Response {
