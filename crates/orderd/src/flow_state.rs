@@ -10,7 +10,7 @@ use order::RowFormat;
 use tokio::sync::watch;
 
 /// A sequence up to which everything in the stream is committed (the position), or read (a chunk).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Watermark {
     pub(crate) seq: u64,
     /// Microseconds since 1970 of the message at `seq`.

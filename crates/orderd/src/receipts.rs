@@ -1,6 +1,7 @@
 //! Sends receipts: whether a message was committed or refused, on the subject that the message's header names. At most
 //! once: a receipt that can't be sent now is dropped.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Receipts wait at most this long for memory. An order that was erased meanwhile never comes.
 pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How far the clock of NATS may be ahead of ours.
+const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+
+/// Maximum number of replays to remember.
+const MAX_REFUSED_REPLAYS: usize = 10_000;
 
 /// Maximum number of receipts queued for requests of this process.
 const MAX_QUEUED: usize = 256;
@@ -143,6 +150,8 @@ pub(crate) struct Receipts {
     /// To requests of this process: its connection does not receive its own messages.
     here: broadcast::Sender<AddressedReceipt>,
     answered: Mutex<Answered>,
+    /// Replays whose receipts say that they were refused again: their dead letters show no more whether they were reported.
+    refused_replays: Mutex<HashSet<Watermark>>,
 }
 
 impl Receipts {
@@ -158,16 +167,34 @@ impl Receipts {
             ignored: metrics.receipts_ignored.clone(),
             here: broadcast::Sender::new(MAX_QUEUED),
             answered: Mutex::default(),
+            refused_replays: Mutex::default(),
         }
     }
 
-    /// The position has passed the messages up to this one: no further receipts are sent for them.
-    pub(crate) fn note_answered(&self, watermark: Watermark) {
-        self.answered.lock().note(watermark, OffsetDateTime::now_utc());
+    /// This process reads a stream that was created at that time, in microseconds since 1970.
+    pub(crate) fn reads_stream(&self, created: i64) {
+        let mut answered = self.answered.lock();
+        if answered.stream_created != created {
+            *answered = Answered { stream_created: created, ..Answered::default() };
+        }
     }
 
-    fn is_answered(&self, position: StreamPosition) -> bool {
-        self.answered.lock().has(position.watermark())
+    /// This process has moved the position to this message: no further receipts are sent up to it.
+    pub(crate) fn note_answered(&self, watermark: Watermark) {
+        self.answered.lock().note(watermark);
+    }
+
+    /// The same for a position that another process may have moved.
+    pub(crate) fn note_answered_by_others(&self, watermark: Watermark) {
+        // Anyone may change the row. A time in the future would count later messages as answered.
+        let latest = (OffsetDateTime::now_utc() + CLOCK_SKEW).unix_timestamp_nanos() / 1000;
+        if watermark.time.is_some_and(|time| i128::from(time) <= latest) {
+            self.note_answered(watermark);
+        }
+    }
+
+    pub(crate) fn answered(&self) -> Answered {
+        *self.answered.lock()
     }
 
     /// The receipts that this process sends from now on.
@@ -180,10 +207,11 @@ impl Receipts {
     pub(crate) async fn committed<'m>(self: &Arc<Self>, messages: impl Iterator<Item = &'m Message>) {
         let committed =
             |key: &str| Receipt { refused: None, key: key.to_owned(), detail: String::new(), path: None };
+        let answered = self.answered();
         let receipts: Vec<_> = messages
             .filter_map(|message| {
                 let subject = asked_for(message.headers.as_ref())?.to_owned();
-                if self.is_answered(message.position) {
+                if answered.has(message.position) {
                     return None;
                 }
                 Some(AddressedReceipt { subject, receipt: committed(message.key.as_str()) })
@@ -208,7 +236,8 @@ impl Receipts {
     /// The message is stored as a dead letter.
     pub(crate) async fn refused(&self, message: &Message, refusal: &Refusal) {
         if let Some(subject) = asked_for(message.headers.as_ref())
-            && !self.is_answered(message.position)
+            && !self.answered().has(message.position)
+            && !(message.replayed && self.was_refused(message.position))
         {
             let key = message.key.as_str();
             let refused = Some(refusal.reason.as_str().to_owned());
@@ -218,16 +247,26 @@ impl Receipts {
         }
     }
 
-    /// The message is neither an order nor a dead letter.
+    /// Whether this replay was refused before.
+    fn was_refused(&self, position: StreamPosition) -> bool {
+        let mut refused = self.refused_replays.lock();
+        if refused.len() >= MAX_REFUSED_REPLAYS {
+            refused.clear();
+        }
+        !refused.insert(position.watermark())
+    }
+
+    /// The message is neither an order nor a dead letter. `answered`: before its batch was written.
     pub(crate) async fn skipped(
         &self,
         headers: Option<&HeaderMap>,
         position: StreamPosition,
         key: &str,
         reason: SkipReason,
+        answered: Answered,
     ) {
         if let Some(subject) = asked_for(headers)
-            && !self.is_answered(position)
+            && !answered.has(position)
         {
             let refused = Some(reason.as_str().to_owned());
             let receipt = Receipt { refused, key: key.into(), detail: reason.detail().into(), path: None };
@@ -266,21 +305,24 @@ pub(crate) fn asked_for(headers: Option<&HeaderMap>) -> Option<&str> {
 
 /// Messages up to this one have had their receipts, from this process or from the writer that it followed. If the table
 /// goes back, they are read and committed again, and their publishers must not be answered twice.
-#[derive(Default)]
-struct Answered(Watermark);
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answered {
+    /// Microseconds since 1970.
+    stream_created: i64,
+    up_to: Watermark,
+}
 
 impl Answered {
-    fn note(&mut self, position: Watermark, now: OffsetDateTime) {
-        // Anyone may change the row. A time in the future would count later messages as answered.
-        let is_past = position.time.is_some_and(|time| i128::from(time) <= now.unix_timestamp_nanos() / 1000);
-        if is_past && position.time > self.0.time {
-            self.0 = position;
+    fn note(&mut self, position: Watermark) {
+        if position.time > self.up_to.time {
+            self.up_to = position;
         }
     }
 
-    /// In a stream that was recreated, other messages have the same sequences, and later times.
-    fn has(&self, message: Watermark) -> bool {
-        message.seq <= self.0.seq && message.time <= self.0.time
+    /// In a stream that was restored, other messages have the same sequences, and later times.
+    fn has(&self, position: StreamPosition) -> bool {
+        let message = position.watermark();
+        message.seq <= self.up_to.seq && message.time <= self.up_to.time
     }
 }
 
@@ -347,22 +389,21 @@ mod tests {
     #[test]
     fn a_message_that_is_read_again_is_not_answered_again() {
         let at = |seq, time| Watermark { seq, time: Some(time) };
-        let now = OffsetDateTime::from_unix_timestamp_nanos(1_000_000).unwrap();
+        let message = |sequence, micros: i64| StreamPosition { sequence, timestamp_ns: micros * 1000 };
         let mut answered = Answered::default();
-        assert!(!answered.has(at(1, 10)));
-        answered.note(at(5, 500), now);
-        assert!(answered.has(at(1, 100)) && answered.has(at(5, 500)) && !answered.has(at(6, 600)));
+        assert!(!answered.has(message(1, 10)));
+        answered.note(at(5, 500));
+        assert!(answered.has(message(1, 100)) && answered.has(message(5, 500)));
+        assert!(!answered.has(message(6, 600)));
         // The table goes back.
-        answered.note(at(2, 200), now);
-        assert!(answered.has(at(5, 500)));
-        // A position that is not of this stream, or has a time that no server had.
-        answered.note(Watermark { seq: 9, time: None }, now);
-        answered.note(at(9, i64::MAX), now);
-        assert!(!answered.has(at(6, 600)));
-        // The stream is recreated.
-        assert!(!answered.has(at(1, 700)));
-        answered.note(at(1, 700), now);
-        assert!(answered.has(at(1, 700)) && !answered.has(at(2, 800)));
+        answered.note(at(2, 200));
+        assert!(answered.has(message(5, 500)));
+        answered.note(Watermark { seq: 9, time: None });
+        assert!(!answered.has(message(6, 600)));
+        // The stream goes back.
+        assert!(!answered.has(message(1, 700)));
+        answered.note(at(1, 700));
+        assert!(answered.has(message(1, 700)) && !answered.has(message(2, 800)));
     }
 
     #[test]

@@ -29,6 +29,7 @@ const MAX_INSERT_ROWS: usize = 64;
 impl RunningWriter {
     /// Commits a batch, without a time limit.
     pub(super) async fn commit(&mut self, fence: &mut Fence, batch: Batch) -> Result<(), TermEnd> {
+        self.answered = self.deps.receipts.answered();
         let Batch { rows: batch, dead_letters, .. } = batch;
         let batch = &batch[..];
         // The position must not pass a dead letter that is not stored.
@@ -42,9 +43,8 @@ impl RunningWriter {
         self.commit_rows(fence, batch).await?;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
             let SkippedMessage { headers, position, key, reason } = skipped;
-            self.deps.receipts.skipped(headers.as_ref(), *position, key, *reason).await;
+            self.deps.receipts.skipped(headers.as_ref(), *position, key, *reason, self.answered).await;
         }
-        self.deps.receipts.note_answered(self.committed_watermark());
         if let Some(traces) = &self.deps.traces {
             let letters = batch
                 .iter()
@@ -244,6 +244,7 @@ impl RunningWriter {
                     let has_last_row = written.position.has_last_row;
                     fence.moved(&values, written.position.ctid);
                     self.moved(fence, watermark);
+                    self.deps.receipts.note_answered(watermark);
                     return if has_last_row { Ok(()) } else { Err(TermEnd::SteppedDown) };
                 }
                 Err(CommitFailure::Fenced) => self.reread(fence).await?,
@@ -406,6 +407,7 @@ impl RunningWriter {
         let erased = self.erased.subscribe();
         let written = messages.filter(|message| !erased.borrow().contains(message.key.as_str()));
         self.deps.receipts.committed(written).await;
+        self.deps.receipts.note_answered(watermark);
         if part.len() == self.max_rows {
             // A batch has only slightly more than `MAX_ORDERS`, so it is written whole again.
             self.max_rows = if self.max_rows < MAX_ORDERS { self.max_rows * 2 } else { usize::MAX };

@@ -406,7 +406,8 @@ impl RunningWriter {
         self.seen = Some(LastPosition { session: found.session, seq: found.seq, is_own_form });
         self.note_messages_lost(found.messages_lost);
         self.deps.cache.note_committed(found.seq);
-        self.deps.receipts.note_answered(found.watermark());
+        self.deps.receipts.reads_stream(found.stream_created);
+        self.deps.receipts.note_answered_by_others(found.watermark());
         let is_self = writer.as_deref() == Some(&self.name);
         self.deps.metrics.position.set(found.seq.cast_signed());
         self.deps.metrics.writes.set(is_self.into());

@@ -139,7 +139,8 @@ impl RunningWriter {
                 let error = format!("{error:#}");
                 tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
             }
-            self.deps.receipts.skipped(headers.as_ref(), *position, key, SkipReason::KeyTaken).await;
+            let receipts = &self.deps.receipts;
+            receipts.skipped(headers.as_ref(), *position, key, SkipReason::KeyTaken, self.answered).await;
         }
     }
 
@@ -165,7 +166,8 @@ impl RunningWriter {
     pub(super) async fn report_without_room(&self, batch: &[EncodedRows], skipped: &[RowIndex]) {
         for &(chunk, row) in skipped {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
-            self.deps.receipts.skipped(headers.as_ref(), *position, key.as_str(), SkipReason::NoRoom).await;
+            let (receipts, key) = (&self.deps.receipts, key.as_str());
+            receipts.skipped(headers.as_ref(), *position, key, SkipReason::NoRoom, self.answered).await;
         }
     }
 

@@ -37,7 +37,7 @@ use crate::postgres::describe;
 use crate::postgres::fence::Fence;
 use crate::postgres::lease;
 use crate::random;
-use crate::receipts::Receipts;
+use crate::receipts::{Answered, Receipts};
 use crate::traces::Traces;
 
 /// How often an idle writer renews its lease, and so notices that PostgreSQL is down, or went back.
@@ -99,6 +99,8 @@ pub(super) struct RunningWriter {
     /// Of messages that this term reads again: the process that refused them had another model, or PostgreSQL refused
     /// their rows.
     pub(super) refused_before: RefusedBefore,
+    /// Which messages had their receipts before the batch that is being written.
+    pub(super) answered: Answered,
     /// Duration of the next lease that is taken.
     pub(super) lease: Duration,
     /// Maximum rows in one statement, where the role has a short statement timeout.
@@ -160,6 +162,7 @@ impl Writer {
             is_refused: false,
             stream: None,
             erased,
+            answered: Answered::default(),
             lease: lease::LEASE,
             max_rows: usize::MAX,
             may_be_stored: false,
