@@ -2,11 +2,11 @@
 //! servers run without `up` too.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::passed_on;
 use crate::up::{self, DATA_DIR, DataDir, PROGRAM};
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
@@ -14,8 +14,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let settings = dir.settings_in_use();
     if settings.is_none() && !needs_servers(args) {
         let program = up::build_to_try()?;
-        let status = Command::new(&program).args(args).status();
-        return passed_on(status.with_context(|| format!("cannot run {}", program.display()))?);
+        return become_program(Command::new(&program).args(args));
     }
     let settings = settings.with_context(|| {
         let folder = dir.path().display();
@@ -28,12 +27,15 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let program =
         program.context("cannot run orderd: its program is not known; start `cargo xtask up` again")?;
     let free = |name: &str| name != PROGRAM && std::env::var_os(name).is_none();
-    let status = Command::new(program)
-        .args(args)
-        .envs(settings.iter().filter(|(name, _)| free(name)).cloned())
-        .status()
-        .with_context(|| format!("cannot run {program}"))?;
-    passed_on(status)
+    become_program(
+        Command::new(program).args(args).envs(settings.iter().filter(|(name, _)| free(name)).cloned()),
+    )
+}
+
+/// Replaces this process, so that signals reach the program. Returns only if it can't be run.
+fn become_program(program: &mut Command) -> Result<ExitCode> {
+    let error = program.exec();
+    Err(error).with_context(|| format!("cannot run {}", program.get_program().display()))
 }
 
 /// Whether a command talks to NATS, PostgreSQL or the service.

@@ -75,6 +75,7 @@ function show(focus) {
   if (view === "dead") deadLetters.show(known.replay);
   if (view === "order") order.show(at);
   if (sought) quickSearch.run(sought);
+  else if (focus) quickSearch.clear();
   if (view === "signin") $("token").focus();
   else if (focus) $("main").focus({ preventScroll: true });
   if (focus) scrollTo({ top: 0 });

@@ -147,11 +147,11 @@ impl TableReader {
     ) -> Result<(), ReadFailure> {
         let OpenTable { connection, format, ranges, unreadable } = self.table(has_unreadable).await?;
         if first && format != self.settings.format {
-            let (data, made) = (format.column_type(), self.settings.format.column_type());
-            tracing::info!(
-                data,
-                made,
-                "the table exists: the type of its column data decides, not PG_FORMAT"
+            let (type_of_data, type_of_format) = (format.column_type(), self.settings.format.column_type());
+            tracing::warn!(
+                type_of_data,
+                type_of_format,
+                "PG_FORMAT has no effect: the table exists, and the type of its column data decides"
             );
         }
         if !self.progress.begun.load(Ordering::Acquire) {

@@ -43,6 +43,15 @@ pub(crate) async fn require_erase(app: State<Arc<App>>, request: Request, next: 
     require(Right::Erase, &app, request, next).await
 }
 
+/// What a right allows, in words.
+fn allowed_by(right: Right) -> &'static str {
+    match right {
+        Right::Read => "read documents",
+        Right::Replay => "replay or drop dead letters",
+        Right::Erase => "erase documents",
+    }
+}
+
 async fn require(right: Right, app: &App, mut request: Request, next: Next) -> Response {
     let (status, why) = match verdict(&app.settings.access, request.headers(), right) {
         TokenVerdict::Granted(caller) => {
@@ -52,7 +61,7 @@ async fn require(right: Right, app: &App, mut request: Request, next: Next) -> R
         TokenVerdict::Lacks(actor) => {
             app.audit.failed(right.as_str(), Some(&actor), "the token lacks the right");
             let why =
-                format!("403 this token may not {}: it is not one of {}", right.as_str(), right.setting());
+                format!("403 this token may not {}: it is not one of {}", allowed_by(right), right.setting());
             (StatusCode::FORBIDDEN, why)
         }
         TokenVerdict::Unknown => {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -41,8 +42,16 @@ pub(crate) struct SignIn {
 pub(crate) async fn sign_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Form(given): Form<SignIn>,
+    given: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
+    let given = match given {
+        Ok(Form(given)) => given,
+        Err(rejection) => {
+            let status = rejection.status();
+            let why = "the body must be a form (application/x-www-form-urlencoded) with the field token";
+            return text(status, &format!("{} {why}", status.as_u16()));
+        }
+    };
     let access = &app.settings.access;
     let cookie = match signed(access, given.token.trim(), now() + SESSION_LIFETIME.as_secs()) {
         Some((actor, value)) => {

@@ -301,6 +301,13 @@ fn media_types_are_compared_without_regard_to_case() {
         let head = format!("POST /session HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\n");
         assert_statuses(&harness, &format!("{head}content-length: 7\r\n\r\ntoken=a"), &[status]);
     }
+    let head =
+        "POST /session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    let response = response(&harness, &format!("{head}content-length: 1\r\n\r\na"));
+    assert!(
+        response.contains("422 the body must be a form") && response.contains("field token"),
+        "{response}"
+    );
 }
 
 /// The client waits for `100 Continue` before it sends its body.
