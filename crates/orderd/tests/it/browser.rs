@@ -116,6 +116,10 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.keys("#search", "WBILMTESTTRACK").await;
     browser.reads("#results", "3 orders by Track number").await;
     is_sound(&browser, "what was found").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.holds("document.getElementById('results').hidden").await;
+    browser.keys("#search", "WBILMTESTTRACK").await;
+    browser.reads("#results", "3 orders by Track number").await;
     browser.click("#results li:last-child a").await;
     browser.reads("#view-order h1", "order-0").await;
 

@@ -123,7 +123,7 @@ pub(crate) fn parameter(member: &str, parameters: &[&str]) -> String {
 pub(crate) fn all(members: &[String], parameters: &[&str]) -> String {
     let members = members.iter().map(|member| parameter(member, parameters));
     let all: Vec<_> = members.chain(parameters.iter().map(|&name| name.to_owned())).collect();
-    if all.is_empty() { format!("none: {NO_MEMBERS}") } else { all.join(", ") }
+    if all.is_empty() { format!("none: {NO_MEMBERS}") } else { format!("{}: {NO_MEMBERS}", all.join(", ")) }
 }
 
 /// Parameters that are not members, each at most once.
@@ -253,7 +253,8 @@ mod tests {
         for (query, said) in [
             (
                 "locale=en",
-                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, from, to,",
+                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, from, to, order, \
+                 limit, after, full: the service's setting SEARCH names the members to search by",
             ),
             ("$.locale=en", "there is no parameter"),
             ("$.limit=5", "there is no parameter"),
