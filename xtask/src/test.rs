@@ -13,7 +13,7 @@ use crate::{passed_on, say};
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// Tests wait for servers most of the time.
-const TESTS_PER_CORE: usize = 2;
+const TESTS_PER_CORE: usize = 3;
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     install()?;
