@@ -11,7 +11,7 @@ use super::row_check::{is_finite, is_whole};
 use crate::member_name::{self, shortened};
 use crate::row_format::RowFormat;
 
-/// Maximum number of members to remember. Names come from outside, and may be different in each row.
+/// Maximum number of unknown members to remember. Names come from outside, and may be different in each row.
 const MAX_MEMBERS: usize = 20_000;
 
 /// What the documents of rows have that the model does not fit.
@@ -84,7 +84,7 @@ struct PathValues {
     elements: Option<Box<PathValues>>,
 }
 
-/// The number of members that may still be remembered.
+/// The number of unknown members that may still be remembered.
 struct Budget {
     left: usize,
     is_exceeded: bool,
@@ -125,7 +125,7 @@ impl Survey {
         self.rows
     }
 
-    /// Whether there were more members than can be remembered.
+    /// Whether there were more unknown members than can be remembered.
     pub fn is_cut(&self) -> bool {
         self.budget.is_exceeded
     }
@@ -146,7 +146,6 @@ impl Survey {
             let path = format!("{path}{}", selector(member.json_name));
             match values.members.get(&index) {
                 Some(found) => self.value(&path, &member.kind, found, differences),
-                None if self.is_cut() => {}
                 None => differences.push(Difference { path, kind: DifferenceKind::Missing }),
             }
         }
@@ -188,12 +187,11 @@ impl Visit<'_> {
         while let Some(name) = scanner.name(&mut is_first)? {
             if let Some(index) = member_name::find(shape, expected, &name) {
                 expected = index + 1;
-                if values.members.contains_key(&index) || self.budget.take() {
-                    let member = values.members.entry(index).or_default();
-                    self.value(scanner, &shape.members[index].kind, member)?;
-                    continue;
-                }
-            } else if !shape.any {
+                let member = values.members.entry(index).or_default();
+                self.value(scanner, &shape.members[index].kind, member)?;
+                continue;
+            }
+            if !shape.any {
                 let name = shortened(&name);
                 if values.unknown.contains_key(&name) || self.budget.take() {
                     values.unknown.entry(name).or_default().add(self.row);
@@ -345,6 +343,13 @@ mod tests {
         let names = (0..=MAX_MEMBERS).map(|number| format!("\"x{number}\": 1")).collect::<Vec<_>>();
         let found = survey(&[&format!("{{{}}}", names.join(", ")), r#"{"a": 1}"#]);
         assert!(found.is_cut());
-        assert_eq!((found.rows(), found.differences().len()), (2, MAX_MEMBERS));
+        let differences = found.differences();
+        // Those of the model are reported all the same: one is of another type, and four are missing.
+        assert_eq!((found.rows(), differences.len()), (2, MAX_MEMBERS + 5));
+        assert!(
+            matches!(differences[0].kind, DifferenceKind::Unreadable { rows: 1, .. }),
+            "{:?}",
+            differences[0]
+        );
     }
 }
