@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -260,6 +261,8 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
 struct Orders {
     connection: Connection,
     table: Table,
+    /// It has not answered: it is not waited for again for each dead letter.
+    has_failed: AtomicBool,
 }
 
 impl Orders {
@@ -277,7 +280,10 @@ impl Orders {
 /// `None`: it can't be reached.
 impl OrderTable for Option<Orders> {
     async fn has_row(&self, key: &str) -> Option<bool> {
-        self.as_ref()?.has(key).await.inspect_err(warn_of_unasked_table).ok()
+        let orders = self.as_ref().filter(|orders| !orders.has_failed.load(Ordering::Relaxed))?;
+        let has_row = orders.has(key).await.inspect_err(warn_of_unasked_table).ok();
+        orders.has_failed.store(has_row.is_none(), Ordering::Relaxed);
+        has_row
     }
 }
 
@@ -286,7 +292,7 @@ async fn orders(args: &PgArgs) -> Option<Orders> {
     let connecting = async {
         let settings = Postgres::new(args)?;
         let connection = postgres::connect_once(&settings).await?;
-        let orders = Orders { connection, table: settings.table };
+        let orders = Orders { connection, table: settings.table, has_failed: AtomicBool::new(false) };
         // A role without rights finds out here, once. No order has that key.
         orders.has("").await?;
         anyhow::Ok(orders)

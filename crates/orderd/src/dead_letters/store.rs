@@ -433,7 +433,13 @@ impl DeadLetterStore {
     /// The server can't be reached, or refuses.
     pub(crate) async fn discard(&self, key: &str, table: &impl OrderTable) -> anyhow::Result<DropNote> {
         let subjects = self.subjects().await?;
-        let has_row = self.has_row(&subjects, key, table).await?;
+        let asked = table.has_row(key).await;
+        // A table that did not answer is not waited for again.
+        let table = asked.map(|_| table);
+        let has_row = match asked {
+            Some(has_row) => has_row,
+            None => self.has_noted_row(&subjects, key).await?,
+        };
         let noted = self.note_drop(&subjects, key, has_row, table).await;
         self.delete_copies(&subjects, key).await?;
         match noted {
@@ -442,49 +448,41 @@ impl DeadLetterStore {
         }
         // A stream that is full has room for the note now, unless a waiting dead letter has taken it.
         match self.note_drop(&subjects, key, has_row, table).await {
-            Err(error) if is_refused(&error) => {
-                tracing::warn!(
-                    key,
-                    error = format!("{error:#}"),
-                    "a dead letter is dropped, but the stream of dead letters has no room for the note about it: if the \
-                     table is restored, its message becomes a dead letter again; make room in the stream"
-                );
-                Ok(DropNote::NoRoom)
-            }
+            Err(error) if is_refused(&error) => Ok(DropNote::NoRoom),
             noted => noted.map(|()| DropNote::Stored),
         }
     }
 
-    /// Notes that the dead letter of that key is dropped, or that its row stays.
+    /// Notes that the dead letter of that key is dropped, or that its row stays. Without a table, the notes decide.
     async fn note_drop(
         &self,
         subjects: &DeadLetterSubjects,
         key: &str,
         has_row: bool,
-        table: &impl OrderTable,
+        table: Option<&impl OrderTable>,
     ) -> anyhow::Result<()> {
         if has_row {
             return self.note_key_taken(key).await;
         }
         self.note_dropped(key).await?;
         // A replay may have been committed since the table was asked. A writer that commits one later removes the note.
-        if self.has_row(subjects, key, table).await? {
+        let asked = match table {
+            Some(table) => table.has_row(key).await,
+            None => None,
+        };
+        let has_row = match asked {
+            Some(has_row) => has_row,
+            None => self.has_noted_row(subjects, key).await?,
+        };
+        if has_row {
             self.note_key_taken(key).await?;
             self.forget_drop(key).await?;
         }
         Ok(())
     }
 
-    /// Whether the table has a row with that key. If it can't be asked, the notes decide.
-    async fn has_row(
-        &self,
-        subjects: &DeadLetterSubjects,
-        key: &str,
-        table: &impl OrderTable,
-    ) -> anyhow::Result<bool> {
-        if let Some(has_row) = table.has_row(key).await {
-            return Ok(has_row);
-        }
+    /// Whether a note says that the table has a row with that key.
+    async fn has_noted_row(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<bool> {
         let note = self.taken_in(subjects, key).await?;
         Ok(note.is_some_and(|note| note.state != NoteState::Refused))
     }

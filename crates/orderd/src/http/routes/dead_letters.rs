@@ -20,7 +20,7 @@ use crate::config::Right;
 use crate::dead_letters::dead_letter_format::DeadLetter;
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
-use crate::dead_letters::store::{DeadLetterStore, OrderTable};
+use crate::dead_letters::store::{DeadLetterStore, DropNote, OrderTable};
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::session;
@@ -111,7 +111,13 @@ impl DeadLettersApi {
             if self.store.find(key).await?.is_none() {
                 return Ok(false);
             }
-            self.store.discard(key, table).await?;
+            if self.store.discard(key, table).await? == DropNote::NoRoom {
+                tracing::warn!(
+                    key,
+                    "a dead letter is dropped, but the stream of dead letters has no room for the note about it: if the \
+                     table is restored, its message becomes a dead letter again; make room in the stream"
+                );
+            }
             Ok(true)
         };
         let discarded = timeout(DROP_TIMEOUT, discarded).await;
