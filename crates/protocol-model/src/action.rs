@@ -17,6 +17,10 @@ pub enum Action {
     Replay(Order),
     ReplayUnchanged(Order),
     Drop(Order),
+    NoteDrop(Order),
+    NoteRowOfDropped(Order),
+    AskAboutDrop(Order),
+    DeleteDropped(Order),
     Fix,
     Trim,
     CopyStream,
@@ -76,6 +80,8 @@ pub enum Action {
     ListTakenIn(ProcessId),
     LookForListedRow(ProcessId, Order),
     DeleteDeadLetter(ProcessId, Order),
+    LookForDroppedRow(ProcessId, Order),
+    ForgetDrop(ProcessId, Order),
     ForgetNotes(Order),
     Purge,
     // Erasing.
@@ -153,7 +159,19 @@ impl Action {
             Self::ReplayUnchanged(order) => {
                 write!(out, "an operator replays the dead letter {}", letter(order))
             }
-            Self::Drop(order) => write!(out, "an operator drops the dead letter {}", letter(order)),
+            Self::Drop(order) => {
+                write!(
+                    out,
+                    "an operator drops the dead letter {}, and the table is asked for it",
+                    letter(order)
+                )
+            }
+            Self::NoteDrop(order) => write!(out, "the drop of {} is noted", letter(order)),
+            Self::NoteRowOfDropped(order) => {
+                write!(out, "the drop of {} notes that the table has the row", letter(order))
+            }
+            Self::AskAboutDrop(order) => write!(out, "the drop asks the table again for {}", letter(order)),
+            Self::DeleteDropped(order) => write!(out, "the drop deletes the dead letter {}", letter(order)),
             Self::Fix => write!(out, "an operator fixes what made orders refused"),
             Self::Trim => write!(out, "an operator purges the oldest message"),
             Self::CopyStream => write!(out, "an operator copies the stream"),
@@ -335,6 +353,12 @@ impl Action {
                     name(process),
                     letter(order)
                 )
+            }
+            Self::LookForDroppedRow(process, order) => {
+                write!(out, "{} asks the table for {}, which was dropped", name(process), letter(order))
+            }
+            Self::ForgetDrop(process, order) => {
+                write!(out, "{} deletes the note that {} was dropped", name(process), letter(order))
             }
             Self::ForgetNotes(order) => {
                 write!(out, "notes of {} are deleted: its messages have left the stream", letter(order))

@@ -4,8 +4,8 @@
 use crate::database::{Copies, Database, Fence, Phase, Transaction};
 use crate::mutation::Mutation;
 use crate::process::{Condition, Prepared, Role, Stage, View, Writer};
-use crate::state::State;
-use crate::stream::StreamCopy;
+use crate::state::{Drop, State};
+use crate::stream::{ORDERS, StreamCopy};
 use crate::world::{Kind, World};
 use crate::{view, writer};
 
@@ -49,6 +49,7 @@ fn clear(world: &World, state: &mut State) {
             Role::Unsure => process.writer = Writer { role, stored_late, ..Writer::default() },
         }
     }
+    clear_forgets(state);
     if world.has_dead_letters() {
         clear_prepared(state);
         renumber_copies(world, state);
@@ -90,17 +91,28 @@ fn clear_prepared(state: &mut State) {
     }
 }
 
+/// A note of a drop is deleted only where there is one, or may be one later.
+fn clear_forgets(state: &mut State) {
+    for key in (0..).take(ORDERS) {
+        let n = usize::from(key);
+        let may_be_dropped = state.budget.drops > 0 || state.drops[n] != Drop::No;
+        if !state.dead_letters[n].dropped && !may_be_dropped {
+            state.processes.iter_mut().for_each(|process| process.forgets.remove(key));
+        }
+    }
+}
+
 /// The number of a copy matters while that copy is there.
 fn renumber_copies(world: &World, state: &mut State) {
     let unbound = world.has(Mutation::DeletionWithoutBound) || world.has(Mutation::ListedRowLookedUpFirst);
-    let State { dead_letters, processes, transactions, record, .. } = state;
+    let State { dead_letters, drop_copies, processes, transactions, record, .. } = state;
     for (key, dead_letter) in (0..).zip(dead_letters) {
         let n = usize::from(key);
         let of_writers = processes.iter_mut().flat_map(|process| {
             [&mut process.writer.copies[n], &mut process.listed[n], &mut process.deletes[n]]
         });
         let sent = transactions.iter_mut().map(|transaction| &mut transaction.copies[n]);
-        for read in of_writers.chain(sent) {
+        for read in of_writers.chain(sent).chain([&mut drop_copies[n]]) {
             *read = u8::from(*read > 0 && (*read == dead_letter.copy || unbound));
         }
         dead_letter.copy = u8::from(dead_letter.is_stored());

@@ -2,7 +2,6 @@
 
 use crate::action::Action;
 use crate::database::Transaction;
-use crate::mutation::Mutation;
 use crate::process::{Condition, Process, Role};
 use crate::state::State;
 use crate::stream::{Sender, Stream, StreamCopy};
@@ -54,16 +53,6 @@ fn about_order(world: &World, state: &State, order: u8, next: &mut Successors<'_
     if left.forgeries > 0 {
         next.add(Action::Forge(order), |s| {
             s.budget.forgeries -= u8::from(s.append_extra(order, Sender::Forger))
-        });
-    }
-    if left.drops > 0 && state.dead_letters[usize::from(order)].is_stored() {
-        next.add(Action::Drop(order), |s| {
-            s.budget.drops -= 1;
-            s.record.dropped.add(order);
-            let dead_letter = &mut s.dead_letters[usize::from(order)];
-            dead_letter.copy = 0;
-            dead_letter.dropped = !world.has(Mutation::DropLeavesNoNote);
-            s.announce(order);
         });
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::action::Action;
 use crate::database::Database;
+use crate::drops;
 use crate::mutation::Mutation;
 use crate::process::Role;
 use crate::state::{DeadLetter, State};
@@ -50,6 +51,7 @@ fn list_taken_in(world: &World, state: &mut State, process: usize) {
         let is_left = by > 0 && by <= position && !row_first && !world.has(Mutation::LeftCopiesNotListed);
         state.processes[process].listed[n] = if is_left { copy } else { 0 };
     }
+    drops::list(world, state, process);
     state.processes[process].writer.unlisted = false;
 }
 

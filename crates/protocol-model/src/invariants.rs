@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::mutation::Mutation;
 use crate::process::{Condition, Process, Stage};
-use crate::state::{Erasure, State};
+use crate::state::{Drop, Erasure, State};
 use crate::stream::{ORDERS, Sender};
 use crate::world::{Kind, World};
 
@@ -94,7 +94,9 @@ fn is_settled_without_row(world: &World, state: &State, order: usize) -> bool {
     let key = number(order);
     let record = &state.record;
     let dead_letter = state.dead_letters[order];
-    let excused = record.dropped.has(key) || record.lost_with_stream.has(key) || state.is_erased(key);
+    // What a drop decides that is under way is checked in the end.
+    let is_dropped = record.dropped.has(key) || state.drops[order] != Drop::No;
+    let excused = is_dropped || record.lost_with_stream.has(key) || state.is_erased(key);
     let refused = dead_letter.is_stored() || dead_letter.dropped || will_be_decided(state, order);
     excused || refused || world.kind(key) == Kind::Empty
 }

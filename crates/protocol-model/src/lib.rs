@@ -55,6 +55,7 @@ mod writer;
 mod view;
 mod follow;
 mod dead_letters;
+mod drops;
 mod erasure;
 mod canonical;
 mod invariants;

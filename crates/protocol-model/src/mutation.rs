@@ -69,6 +69,16 @@ pub enum Mutation {
     NoteForgottenBesideDeadLetter,
     /// Dropping deletes the dead letter and leaves no note.
     DropLeavesNoNote,
+    /// A drop does not ask the table whether the dead letter became a row.
+    DropAsksNothing,
+    /// A drop does not ask the table again after its note.
+    DropAsksOnce,
+    /// A drop deletes whatever copies are there.
+    DropDeletesAllCopies,
+    /// A writer that commits a row leaves the note that its dead letter was dropped.
+    DropStaysBesideRow,
+    /// A new term does not look for rows beside notes of drops.
+    ListedDropsStay,
     /// Nobody notices that the dead-letter stream has lost dead letters.
     DeadLetterLossIgnored,
 

@@ -168,6 +168,11 @@ pub struct Process {
     pub listed: Copies,
     /// Copies of orders that became rows: it deletes them, at any time.
     pub deletes: Copies,
+    /// Keys that are rows: it deletes the notes that their dead letters were dropped, at any time.
+    pub forgets: Keys,
+    /// Keys with a note of a drop and a note of the message that becomes the order, which it found when its term began:
+    /// it looks for their rows.
+    pub listed_drops: Keys,
 }
 
 impl Process {

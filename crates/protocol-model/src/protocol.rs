@@ -11,7 +11,7 @@ use crate::state::{DeadLetter, State};
 use crate::successors::Successors;
 use crate::world::World;
 use crate::{
-    canonical, clients, commit, dead_letters, erasure, faults, follow, invariants, lease, view, writer,
+    canonical, clients, commit, dead_letters, drops, erasure, faults, follow, invariants, lease, view, writer,
 };
 
 impl Model for World {
@@ -33,6 +33,7 @@ impl Model for World {
         view::actions(self, state, &mut next);
         follow::actions(self, state, &mut next);
         dead_letters::actions(self, state, &mut next);
+        drops::actions(self, state, &mut next);
         erasure::actions(self, state, &mut next);
         let mut next = next.into_vec();
         next.iter_mut().for_each(|(_, state)| canonical::settle(self, state));

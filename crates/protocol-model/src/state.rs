@@ -1,6 +1,6 @@
 //! The state of the model: the stream, the dead letters, the database, and the processes.
 
-use crate::database::{Database, Phase, Position, Transaction};
+use crate::database::{Copies, Database, Phase, Position, Transaction};
 use crate::keys::{Keys, Order};
 use crate::process::{Process, Role, Stage, View, Writer};
 use crate::stream::{MESSAGES, Message, ORDERS, Sender, Stream, StreamCopy, StreamPosition};
@@ -26,6 +26,24 @@ impl DeadLetter {
     }
 }
 
+/// The progress of dropping a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Drop {
+    /// Nobody drops it.
+    #[default]
+    No,
+    /// The table has no row with its key.
+    NoRow,
+    /// The number of the copy is read, and the note that it was dropped is stored.
+    NoRowNoted,
+    /// The table has a row with its key.
+    Row,
+    /// The number of the copy is read, and the note that the table has the row is stored.
+    RowNoted,
+    /// The copy that was read, and older ones, are to be deleted.
+    Decided,
+}
+
 /// The progress of an erasure. The eraser may stop after any step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Erasure {
@@ -47,7 +65,7 @@ pub struct Record {
     pub doubled: Keys,
     /// Orders that ever were a dead letter.
     pub refused: Keys,
-    /// Orders that an operator has dropped.
+    /// Orders that an operator has dropped, and that no replay made rows afterwards.
     pub dropped: Keys,
     /// Orders whose dead letter may stay beside a row: a writer stored it that another one had replaced, or there was a
     /// row already, or a replay found its key taken.
@@ -75,6 +93,10 @@ pub struct State {
     pub dead_letters: [DeadLetter; ORDERS],
     /// The number of its losses, which its creation time and sequences show.
     pub dead_letter_losses: u8,
+    /// The progress of dropping each dead letter.
+    pub drops: [Drop; ORDERS],
+    /// The copy that each drop has read.
+    pub drop_copies: Copies,
     /// The progress of each erasure.
     pub erasures: [Erasure; ORDERS],
     /// PostgreSQL.
@@ -128,6 +150,8 @@ impl State {
             copy: StreamCopy::default(),
             dead_letters: Default::default(),
             dead_letter_losses: 0,
+            drops: Default::default(),
+            drop_copies: Default::default(),
             erasures: Default::default(),
             database,
             durable: database,
@@ -299,12 +323,13 @@ impl State {
         copy > 0 && !self.read_copies(key).any(|read| read == copy)
     }
 
-    /// The numbers of copies that processes have read, to delete them once there is a row.
+    /// The numbers of copies that processes and drops have read, to delete them once there is a row.
     fn read_copies(&self, key: usize) -> impl Iterator<Item = u8> {
         let of_process =
             move |process: &Process| [process.writer.copies[key], process.listed[key], process.deletes[key]];
         let known = self.processes.iter().flat_map(of_process);
-        known.chain(self.transactions.iter().map(move |transaction| transaction.copies[key]))
+        let sent = self.transactions.iter().map(move |transaction| transaction.copies[key]);
+        known.chain(sent).chain([self.drop_copies[key]])
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::action::Action;
 use crate::database::{Document, Fence, Phase, Purpose, Transaction};
+use crate::drops;
 use crate::mutation::Mutation;
 use crate::prepare;
 use crate::process::{Prepared, Role, Storing, Writer};
@@ -216,6 +217,9 @@ fn committed(world: &World, state: &mut State, process: usize, answer: &Transact
         });
     }
     let dead_letters = state.dead_letters;
+    answer.rows.iter().filter(|row| !row.is_none()).for_each(|row| {
+        drops::forget_after_commit(world, state, process, row.message());
+    });
     let this = &mut state.processes[process];
     let mut copies = this.writer.copies;
     for n in (0..ORDERS).filter(|&n| !answer.rows[n].is_none()) {

@@ -142,6 +142,20 @@ worlds! { holds:
         .with_old_model(1);
 }
 
+// A drop meets with a replay.
+worlds! { holds:
+    drop_and_replay: one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, crashes: 1, ..NOTHING });
+    drop_and_replay_alone: world(&[Malformed],
+        Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
+    drop_and_two_replays: one(Malformed, Budget { replays: 2, rollbacks: 1, drops: 1, ..NOTHING });
+    two_drops_and_a_replay: one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 2, ..NOTHING });
+    drop_and_replay_beside_an_old_model: one(NewModelOnly,
+        Budget { replays: 1, rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    drop_and_refused_row: one(Refusable, Budget { fixes: 1, replays: 1, rollbacks: 1, drops: 1, ..NOTHING });
+    drop_replay_and_purge: world(&[Malformed, Good],
+        Budget { replays: 1, rollbacks: 1, drops: 1, purges: 1, ..NOTHING }).one_by_one().without_views().alone();
+}
+
 // Two models of the document.
 worlds! { holds:
     old_writer_and_kill: world(&[NewModelOnly], Budget { crashes: 1, ..NOTHING }).with_old_model(1);

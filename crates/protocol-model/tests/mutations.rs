@@ -118,6 +118,18 @@ mutations! {
             .one_by_one().without_views().alone();
     drop_leaves_no_note: [DropLeavesNoNote] breaks MemoryIsTheTable in
         world(&[NewModelOnly], Budget { drops: 1, ..NOTHING }).with_old_model(1);
+    drop_asks_nothing: [DropAsksNothing] breaks PositionPassesOnlySettled in
+        one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
+    drop_asks_once: [DropAsksOnce] breaks PositionPassesOnlySettled in
+        one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
+    drop_of_a_row_asks_once: [DropAsksOnce] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    drop_deletes_all_copies: [DropDeletesAllCopies] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    drop_stays_beside_row: [DropStaysBesideRow] breaks NothingIsLost in
+        one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
+    listed_drops_stay: [ListedDropsStay] breaks NothingIsLost in
+        one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, crashes: 1, ..NOTHING }).alone();
     dead_letter_loss_ignored: [DeadLetterLossIgnored] breaks NothingIsLost in
         world(&[Malformed], Budget { lost_dead_letters: 1, ..NOTHING }).alone();
 }

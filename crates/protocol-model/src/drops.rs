@@ -1,0 +1,118 @@
+//! Dropping a dead letter, while a replay may become its row, and the table may go back.
+//!
+//! The drop asks the table, notes what it has found, and asks again; if that has changed, it notes the change. A writer
+//! deletes the note of a drop after it has committed the row, and when its term begins. So one of them sees the other.
+//! Last, the drop deletes the copy of the dead letter that it had read before it asked again, and no later one: a writer
+//! that refuses the message later, after the table went back, sees a note and stores a new copy.
+
+use crate::action::Action;
+use crate::mutation::Mutation;
+use crate::state::{Drop, State};
+use crate::stream::{Message, ORDERS, Sender};
+use crate::successors::Successors;
+use crate::world::World;
+
+pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
+    for order in 0..state.orders {
+        drop_dead_letter(world, state, order, next);
+    }
+    for process in 0..world.processes {
+        let this = &state.processes[process];
+        for key in this.listed_drops.iter().filter(|_| this.reaches_postgres()) {
+            next.add(Action::LookForDroppedRow(process, key), |s| {
+                s.processes[process].listed_drops.remove(key);
+                if !s.database.rows[usize::from(key)].is_none() {
+                    s.processes[process].forgets.add(key);
+                }
+            });
+        }
+        for key in this.forgets.iter().filter(|_| this.reaches_nats()) {
+            next.add(Action::ForgetDrop(process, key), |s| {
+                s.processes[process].forgets.remove(key);
+                forget(s, key);
+            });
+        }
+    }
+}
+
+fn drop_dead_letter(world: &World, state: &State, order: u8, next: &mut Successors<'_>) {
+    let n = usize::from(order);
+    let is_row = !state.database.rows[n].is_none();
+    let found = if is_row && !world.has(Mutation::DropAsksNothing) { Drop::Row } else { Drop::NoRow };
+    match state.drops[n] {
+        Drop::No if state.budget.drops == 0 || !state.dead_letters[n].is_stored() => {}
+        Drop::No => next.add(Action::Drop(order), |s| {
+            s.budget.drops -= 1;
+            s.drops[n] = found;
+        }),
+        Drop::NoRow => next.add(Action::NoteDrop(order), |s| {
+            s.drop_copies[n] = s.dead_letters[n].copy;
+            s.dead_letters[n].dropped = !world.has(Mutation::DropLeavesNoNote);
+            s.announce(order);
+            s.drops[n] = Drop::NoRowNoted;
+        }),
+        Drop::Row => next.add(Action::NoteRowOfDropped(order), |s| {
+            s.drop_copies[n] = s.dead_letters[n].copy;
+            if s.dead_letters[n].taken_in_by == 0 {
+                s.dead_letters[n].taken_in_by = s.messages[n].watermark.sequence;
+            }
+            s.dead_letters[n].dropped = false;
+            s.announce(order);
+            s.drops[n] = Drop::RowNoted;
+        }),
+        noted @ (Drop::NoRowNoted | Drop::RowNoted) => next.add(Action::AskAboutDrop(order), |s| {
+            let has_changed = (noted == Drop::RowNoted) != (found == Drop::Row);
+            let goes_on = !has_changed || world.has(Mutation::DropAsksOnce);
+            s.drops[n] = if goes_on { Drop::Decided } else { found };
+            if noted == Drop::NoRowNoted && !is_row {
+                s.record.dropped.add(order);
+            }
+        }),
+        Drop::Decided => next.add(Action::DeleteDropped(order), |s| {
+            let up_to = std::mem::take(&mut s.drop_copies[n]);
+            if s.dead_letters[n].copy <= up_to || world.has(Mutation::DropDeletesAllCopies) {
+                s.dead_letters[n].copy = 0;
+                s.announce(order);
+            }
+            s.drops[n] = Drop::No;
+        }),
+    }
+}
+
+/// The order is a row, so it counts as dropped no longer.
+fn forget(state: &mut State, key: u8) {
+    let n = usize::from(key);
+    state.dead_letters[n].dropped = false;
+    if !state.database.rows[n].is_none() {
+        state.record.dropped.remove(key);
+    }
+}
+
+/// After the commit of the row of a message whose key had a dead letter.
+pub(crate) fn forget_after_commit(world: &World, state: &mut State, process: usize, message: usize) {
+    let Message { order: key, sender, watermark, .. } = state.messages[message];
+    let is_noted = state.dead_letters[usize::from(key)].taken_in_by == watermark.sequence;
+    if world.budget.drops == 0 || (sender == Sender::Client && !is_noted) {
+        return;
+    }
+    if world.has(Mutation::DropStaysBesideRow) {
+        state.record.dropped.remove(key);
+    } else {
+        state.processes[process].forgets.add(key);
+    }
+}
+
+/// When a term begins: a writer may have been killed before it deleted the note of a drop.
+pub(crate) fn list(world: &World, state: &mut State, process: usize) {
+    let position = state.processes[process].writer.watermark.sequence;
+    for key in (0..).take(ORDERS) {
+        let n = usize::from(key);
+        let by = state.dead_letters[n].taken_in_by;
+        let is_left = state.dead_letters[n].dropped && by > 0 && by <= position;
+        if world.has(Mutation::ListedDropsStay) && is_left && !state.database.rows[n].is_none() {
+            state.record.dropped.remove(key);
+        } else if is_left {
+            state.processes[process].listed_drops.add(key);
+        }
+    }
+}
