@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Postgres, Settings};
-use crate::dead_letters::store::OrderTable;
+use crate::dead_letters::dropping::OrderTable;
 use crate::flow_state::{FlowState, Watermark};
 use crate::metrics::Metrics;
 use crate::nats::{orders_stream, stored_message};

@@ -23,9 +23,10 @@ use crate::cli::{
 };
 use crate::config::{ConfigError, Nats, Postgres, Table};
 use crate::dead_letters::dead_letter_format::{DeadLetter, header};
+use crate::dead_letters::dropping::{DropNote, OrderTable};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
-use crate::dead_letters::store::{DeadLetterStore, DropNote, OrderTable};
+use crate::dead_letters::store::DeadLetterStore;
 use crate::logging::audit;
 use crate::postgres::Connection;
 use crate::wording::counted;

@@ -8,6 +8,7 @@ pub(crate) mod dead_letter_stream;
 pub(crate) mod store;
 pub(crate) mod notes;
 pub(crate) mod removal;
+pub(crate) mod dropping;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod refused_before;

@@ -19,7 +19,6 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::dead_letter_format::{DeadLetter, DeadLetterParts, NewDeadLetter, once};
-use super::notes::NoteState;
 use super::removal::StoredCopy;
 use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
@@ -36,7 +35,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time limit for each request that stores a dead letter or deletes one: the position waits for it, and a stream whose
 /// leader has just ended does not answer what it was sent.
-const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stores and finds dead letters.
 pub(crate) struct DeadLetterStore {
@@ -426,76 +425,6 @@ impl DeadLetterStore {
         found(self.stream(subjects).await?.get_last_raw_message_by_subject(subject).await)
     }
 
-    /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back. If
-    /// the table has a row with its key, that row comes back from the message if the table goes back.
-    ///
-    /// # Errors
-    /// The server can't be reached, or refuses.
-    pub(crate) async fn discard(&self, key: &str, table: &impl OrderTable) -> anyhow::Result<DropNote> {
-        let subjects = self.subjects().await?;
-        let asked = table.has_row(key).await;
-        // A table that did not answer is not waited for again.
-        let table = asked.map(|_| table);
-        let has_row = match asked {
-            Some(has_row) => has_row,
-            None => self.has_noted_row(&subjects, key).await?,
-        };
-        let noted = self.note_drop(&subjects, key, has_row, table).await;
-        self.delete_copies(&subjects, key).await?;
-        match noted {
-            Err(error) if is_refused(&error) => {}
-            noted => return noted.map(|()| DropNote::Stored),
-        }
-        // A stream that is full has room for the note now, unless a waiting dead letter has taken it.
-        match self.note_drop(&subjects, key, has_row, table).await {
-            Err(error) if is_refused(&error) => Ok(DropNote::NoRoom),
-            noted => noted.map(|()| DropNote::Stored),
-        }
-    }
-
-    /// Notes that the dead letter of that key is dropped, or that its row stays. Without a table, the notes decide.
-    async fn note_drop(
-        &self,
-        subjects: &DeadLetterSubjects,
-        key: &str,
-        has_row: bool,
-        table: Option<&impl OrderTable>,
-    ) -> anyhow::Result<()> {
-        if has_row {
-            return self.note_key_taken(key).await;
-        }
-        self.note_dropped(key).await?;
-        // A replay may have been committed since the table was asked. A writer that commits one later removes the note.
-        let asked = match table {
-            Some(table) => table.has_row(key).await,
-            None => None,
-        };
-        let has_row = match asked {
-            Some(has_row) => has_row,
-            None => self.has_noted_row(subjects, key).await?,
-        };
-        if has_row {
-            self.note_key_taken(key).await?;
-            self.forget_drop(key).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether a note says that the table has a row with that key.
-    async fn has_noted_row(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<bool> {
-        let note = self.taken_in(subjects, key).await?;
-        Ok(note.is_some_and(|note| note.state != NoteState::Refused))
-    }
-
-    /// Removes the note that the dead letter of that key was dropped: its row is in the table.
-    ///
-    /// # Errors
-    /// The server can't be reached, or refuses.
-    pub(super) async fn forget_drop(&self, key: &str) -> anyhow::Result<()> {
-        let subjects = self.subjects().await?;
-        self.delete_within(STORE_TIMEOUT, &[subjects.dropped(key)]).await.map(drop)
-    }
-
     /// Deletes a dead letter and its notes. Returns whether it existed.
     ///
     /// # Errors
@@ -531,7 +460,11 @@ impl DeadLetterStore {
     }
 
     /// Deletes both parts, the first one first, because lists show only first parts.
-    async fn delete_copies(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<bool> {
+    pub(super) async fn delete_copies(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+    ) -> anyhow::Result<bool> {
         let parts = [subjects.dead_letter(key), subjects.second_part(key)];
         self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await
     }
@@ -547,20 +480,6 @@ impl DeadLetterStore {
         }
         Ok(was_there)
     }
-}
-
-/// The table of orders, for a dead letter that is to be dropped.
-pub(crate) trait OrderTable: Sync {
-    /// Whether the table has a row with that key; `None`: it can't be asked now.
-    fn has_row(&self, key: &str) -> impl Future<Output = Option<bool>> + Send;
-}
-
-/// Whether the note about a drop is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropNote {
-    Stored,
-    /// The stream of dead letters is full.
-    NoRoom,
 }
 
 /// A response within the time limit for storing.

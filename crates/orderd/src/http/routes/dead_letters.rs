@@ -18,9 +18,10 @@ use tokio::time::timeout;
 
 use crate::config::Right;
 use crate::dead_letters::dead_letter_format::DeadLetter;
+use crate::dead_letters::dropping::{DropNote, OrderTable};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
-use crate::dead_letters::store::{DeadLetterStore, DropNote, OrderTable};
+use crate::dead_letters::store::DeadLetterStore;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::session;
