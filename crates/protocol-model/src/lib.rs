@@ -22,6 +22,8 @@
 //!   deletes that copy, however late. A table that goes back reads the message again, and honours it for the note alone.
 //!   A writer that refuses it then does not rely on a copy beside a note, which may be about to be deleted: it stores a
 //!   new one. Notes only advance to later messages, and nobody withdraws them.
+//! - **Dropping** a dead letter: the table is asked before and after the drop is noted, and a writer removes the note of a
+//!   drop whose row it has committed.
 //! - **Erasing** begins in NATS; then the table, in a transaction that changes the nonce; then the rest. Each process
 //!   completes erasures that it finds.
 //!
@@ -29,7 +31,7 @@
 //! or to a state that is not on the way to the present one; a stream that is restored to before a replay whose note keeps
 //! another message from becoming the order; a lease that is taken before it has expired; the two parts of
 //! a large dead letter; the time limits of the service's look-ups. One step here, and two requests in the service: a note
-//! advances, and a dead letter is renewed (compare and swap, repeated); an operator drops a dead letter.
+//! advances, and a dead letter is renewed (compare and swap, repeated). The process that drops a dead letter is not killed.
 //!
 //! Between any two actions a process may be killed. `state.rs` has the state, `action.rs` the transitions,
 //! `invariants.rs` the invariants.

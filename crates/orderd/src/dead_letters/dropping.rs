@@ -1,8 +1,12 @@
 //! How a dead letter is dropped, by a command or over HTTP.
 
 use super::notes::NoteState;
+use super::removal::StoredCopy;
 use super::store::{DeadLetterStore, STORE_TIMEOUT, is_refused};
 use super::subjects::DeadLetterSubjects;
+
+/// How often the table may say something else than before, while one dead letter is dropped.
+const MAX_CHANGES: usize = 5;
 
 /// The table of orders, for a dead letter that is to be dropped.
 pub(crate) trait OrderTable: Sync {
@@ -20,7 +24,12 @@ pub(crate) enum DropNote {
 
 impl DeadLetterStore {
     /// Deletes a dead letter permanently: a note stays, so that a message which is read again does not bring it back. If
-    /// the table has a row with its key, that row comes back from the message if the table goes back.
+    /// the table has a row with its key, the note says that, and the row comes back from the message if the table goes
+    /// back.
+    ///
+    /// Meanwhile a replay may be committed, or the table may go back. So the table is asked again after the note; a writer
+    /// that commits a replay later removes the note of the drop. A copy of the dead letter that was stored after the one
+    /// looked up here stays: the process that stored it relies on it.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
@@ -29,49 +38,67 @@ impl DeadLetterStore {
         let asked = table.has_row(key).await;
         // A table that did not answer is not waited for again.
         let table = asked.map(|_| table);
-        let has_row = match asked {
-            Some(has_row) => has_row,
-            None => self.has_noted_row(&subjects, key).await?,
-        };
-        let noted = self.note_drop(&subjects, key, has_row, table).await;
-        self.delete_copies(&subjects, key).await?;
-        match noted {
-            Err(error) if is_refused(&error) => {}
-            noted => return noted.map(|()| DropNote::Stored),
+        let mut has_row = self.has_row(&subjects, key, asked).await?;
+        for _ in 0..MAX_CHANGES {
+            let copy = self.copy(key).await?;
+            let mut noted = self.note_drop(key, has_row).await;
+            if noted.as_ref().is_err_and(is_refused) {
+                // A stream that is full has room for the note then, unless a waiting dead letter takes it.
+                self.remove_copy(&subjects, key, copy).await?;
+                noted = self.note_drop(key, has_row).await;
+            }
+            match noted {
+                Err(error) if is_refused(&error) => return Ok(DropNote::NoRoom),
+                noted => noted?,
+            }
+            let asked = match table {
+                Some(table) => table.has_row(key).await,
+                None => None,
+            };
+            let found = self.has_row(&subjects, key, asked).await?;
+            if found == has_row {
+                self.remove_copy(&subjects, key, copy).await?;
+                return Ok(DropNote::Stored);
+            }
+            has_row = found;
         }
-        // A stream that is full has room for the note now, unless a waiting dead letter has taken it.
-        match self.note_drop(&subjects, key, has_row, table).await {
-            Err(error) if is_refused(&error) => Ok(DropNote::NoRoom),
-            noted => noted.map(|()| DropNote::Stored),
-        }
+        anyhow::bail!(
+            "the row with the key {key} comes and goes: drop the dead letter again when the table is quiet"
+        )
     }
 
-    /// Notes that the dead letter of that key is dropped, or that its row stays. Without a table, the notes decide.
-    async fn note_drop(
+    /// Notes that the dead letter of that key is dropped, or that its row stays.
+    async fn note_drop(&self, key: &str, has_row: bool) -> anyhow::Result<()> {
+        if !has_row {
+            return self.note_dropped(key).await;
+        }
+        self.note_key_taken(key).await?;
+        self.forget_drop(key).await
+    }
+
+    async fn remove_copy(
         &self,
         subjects: &DeadLetterSubjects,
         key: &str,
-        has_row: bool,
-        table: Option<&impl OrderTable>,
+        copy: Option<StoredCopy>,
     ) -> anyhow::Result<()> {
-        if has_row {
-            return self.note_key_taken(key).await;
+        match copy {
+            Some(copy) => self.remove_copies(subjects, key, copy).await,
+            None => Ok(()),
         }
-        self.note_dropped(key).await?;
-        // A replay may have been committed since the table was asked. A writer that commits one later removes the note.
-        let asked = match table {
-            Some(table) => table.has_row(key).await,
-            None => None,
-        };
-        let has_row = match asked {
-            Some(has_row) => has_row,
-            None => self.has_noted_row(subjects, key).await?,
-        };
-        if has_row {
-            self.note_key_taken(key).await?;
-            self.forget_drop(key).await?;
+    }
+
+    /// Whether the table has a row with that key. Where it did not answer, the notes decide.
+    async fn has_row(
+        &self,
+        subjects: &DeadLetterSubjects,
+        key: &str,
+        asked: Option<bool>,
+    ) -> anyhow::Result<bool> {
+        match asked {
+            Some(has_row) => Ok(has_row),
+            None => self.has_noted_row(subjects, key).await,
         }
-        Ok(())
     }
 
     /// Whether a note says that the table has a row with that key.

@@ -123,8 +123,9 @@ impl DeadLetterStore {
     pub(crate) async fn has_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
         let subjects = self.subjects().await?;
         let is_there = self.last(&subjects, &subjects.dead_letter(key)).await?.is_some();
+        let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
         let note = self.taken_in(&subjects, key).await?;
-        Ok(!is_there && note.is_some_and(|note| note.accepts(sequence)))
+        Ok(!is_there && !is_dropped && note.is_some_and(|note| note.accepts(sequence)))
     }
 
     /// Whether the message at `sequence` is noted as the one that becomes the order of that dead letter. Waits while the

@@ -324,6 +324,64 @@ async fn a_dead_letter_that_another_process_may_still_remove_is_stored_again() {
     }
 }
 
+/// Whether the table shows the row, by the number of the question; the note of the drop; whether the newer copy stays.
+const ANSWERS: [(&str, &str, bool); 3] =
+    [("question > 1", "taken_in", false), ("question = 1", "dropped", false), ("true", "taken_in", true)];
+
+/// While a dead letter is dropped, its row comes or goes, and a process that refuses its message stores another copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_notes_what_the_table_says_last_and_leaves_a_copy_that_is_stored_meanwhile() {
+    for (answer, noted, is_kept) in ANSWERS {
+        let (stack, _service) = Stack::started().await;
+        stack.publish(&["{".to_owned(), order("a")]).await;
+        let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+        stack.wait_settled(2).await;
+        stack.postgres.psql(&format!("INSERT INTO orders2 SELECT '{key}', data FROM orders2")).unwrap();
+        // The second question waits for a lock.
+        let policy = format!(
+            "CREATE ROLE clerk LOGIN; GRANT SELECT ON orders2 TO clerk;
+            CREATE SEQUENCE questions; GRANT USAGE ON questions TO clerk;
+            CREATE FUNCTION answer() RETURNS boolean LANGUAGE plpgsql AS $$
+                DECLARE question bigint := nextval('questions');
+                BEGIN
+                    IF question = 2 THEN PERFORM pg_advisory_xact_lock(1); END IF;
+                    RETURN {answer};
+                END $$;
+            CREATE POLICY answers ON orders2 TO clerk USING (answer());
+            ALTER TABLE orders2 ENABLE ROW LEVEL SECURITY"
+        );
+        stack.postgres.psql(&policy).unwrap();
+        let sql = stack.sql().await;
+        sql.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+
+        let drop = ["dead-letters", "drop", &key, "--yes", "--pg-user", "clerk"];
+        let meanwhile = async {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+            let waits = async || (stack.postgres.psql(waiting).unwrap().trim() == "1").then_some(());
+            eventually("the table is asked again", waits).await;
+            let context = stack.jetstream().await;
+            let dead = context.get_stream(DEAD).await.unwrap();
+            let subject = format!("dead.ORDERS.TESTING.{key}");
+            let mut copy = dead.get_last_raw_message_by_subject(&subject).await.unwrap();
+            copy.headers.insert("Nats-Expected-Last-Subject-Sequence", copy.sequence.to_string().as_str());
+            let stored = context.publish_with_headers(subject, copy.headers, copy.payload).await;
+            stored.unwrap().await.unwrap();
+            sql.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+        };
+        let (dropped, ()) = tokio::join!(stack.run(&drop, ""), meanwhile);
+        assert!(dropped.status.success(), "{answer}: {}", String::from_utf8_lossy(&dropped.stderr));
+        assert_eq!(listed(&stack, &[]).await.len(), usize::from(is_kept), "{answer}");
+        let dead = stack.jetstream().await.get_stream(DEAD).await.unwrap();
+        for note in ["taken_in", "dropped"] {
+            let subject = format!("dead.ORDERS.TESTING.{key}.{note}");
+            let is_there = dead.get_last_raw_message_by_subject(&subject).await.is_ok();
+            // A row that was there before the table went back leaves its note.
+            let is_expected = note == noted || (note == "taken_in" && answer == "question = 1");
+            assert_eq!(is_there, is_expected, "{answer}: {note}");
+        }
+    }
+}
+
 /// The row is there, by an import for instance, so the operator drops the dead letter, and no message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_dead_letter_is_dropped_beside_its_row_becomes_a_row_again_after_a_restore() {
