@@ -19,8 +19,16 @@ pub(super) struct Venv {
 }
 
 impl Venv {
+    /// Its real path, because its programs begin with the path of their Python, and another checkout may link here.
     fn folder(&self) -> PathBuf {
-        tools_dir().join(self.name)
+        let tools = tools_dir();
+        tools.canonicalize().unwrap_or(tools).join(self.name)
+    }
+
+    /// What a complete environment's stamp contains. An environment that was moved, with its checkout for instance, does
+    /// not work.
+    fn state(&self) -> String {
+        format!("{}\n{}", self.folder().display(), self.packages.join("\n"))
     }
 
     /// Written last: without it, the environment is incomplete or outdated.
@@ -32,7 +40,7 @@ impl Venv {
     pub(super) fn find(&self) -> Option<PathBuf> {
         let installed = fs::read_to_string(self.stamp()).ok()?;
         let program = self.folder().join("bin").join(self.program);
-        (installed == self.packages.join("\n") && program.is_file()).then_some(program)
+        (installed == self.state() && program.is_file()).then_some(program)
     }
 
     /// As [`Self::find`], and installs it if missing.
@@ -52,7 +60,7 @@ impl Venv {
         let mut pip = Command::new(folder.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(self.packages);
         install::run(&format!("install {}", self.name), pip)?;
-        fs::write(self.stamp(), self.packages.join("\n")).map_err(Error::path("write", &self.stamp()))
+        fs::write(self.stamp(), self.state()).map_err(Error::path("write", &self.stamp()))
     }
 }
 
