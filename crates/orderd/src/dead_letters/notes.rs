@@ -255,7 +255,7 @@ impl DeadLetterStore {
 }
 
 /// Asks until the server answers; `what`, after "can't", says in the log what failed.
-pub(super) async fn until_answered<T, A: Future<Output = anyhow::Result<T>>>(
+pub(crate) async fn until_answered<T, A: Future<Output = anyhow::Result<T>>>(
     what: &str,
     ask: impl Fn() -> A,
 ) -> T {

@@ -14,6 +14,7 @@ use super::store::DeadLetterStore;
 use super::watch;
 use crate::backoff::Backoff;
 use crate::flow_state::Watermark;
+use crate::nats;
 use crate::nats::stream_scan::Scan;
 
 /// How long to try to list the notes, while NATS does not answer.
@@ -44,12 +45,16 @@ impl RefusedBefore {
         let mut found = Self::default();
         let adding = timeout(NOTES_TIMEOUT, async {
             let mut backoff = Backoff::default();
-            while let Err(error) = found.add_notes(store, after).await {
-                tracing::debug!(
-                    error = format!("{error:#}"),
-                    "can't list what became of dead letters; retrying"
-                );
-                backoff.wait().await;
+            loop {
+                match nats::uninterrupted(&store.client, found.add_notes(store, after)).await {
+                    Some(Ok(())) => break,
+                    Some(Err(error)) => {
+                        let error = format!("{error:#}");
+                        tracing::debug!(error, "can't list what became of dead letters; retrying");
+                        backoff.wait().await;
+                    }
+                    None => {}
+                }
             }
         });
         if adding.await.is_err() {
@@ -58,7 +63,15 @@ impl RefusedBefore {
                 "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
             );
         }
-        let adding = timeout(LETTERS_TIMEOUT, found.add_letters(store, after)).await;
+        let adding = async {
+            loop {
+                let added = nats::uninterrupted(&store.client, found.add_letters(store, after)).await;
+                if let Some(added) = added {
+                    break added;
+                }
+            }
+        };
+        let adding = timeout(LETTERS_TIMEOUT, adding).await;
         if let Err(error) = adding.map_err(anyhow::Error::from).flatten() {
             tracing::warn!(
                 error = format!("{error:#}"),

@@ -147,6 +147,27 @@ pub(crate) async fn connect_for_intake(
     Ok(options.connect(&settings.servers()[..]).await?)
 }
 
+/// How often to look whether the client has connected again.
+const CONNECTION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Makes a series of requests; `None`: the client has connected again meanwhile. A response that was lost with its
+/// connection never comes, and its time limit may be long.
+pub(crate) async fn uninterrupted<T>(client: &Client, requests: impl Future<Output = T>) -> Option<T> {
+    let statistics = client.statistics();
+    let connects = || statistics.connects.load(Ordering::Relaxed);
+    let began = connects();
+    let interrupted = async {
+        while connects() == began {
+            tokio::time::sleep(CONNECTION_CHECK_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answered = requests => Some(answered),
+        () = interrupted => None,
+    }
+}
+
 /// Waits until the server can be reached, and checks that it can be used. `connection` completes when
 /// [`ConnectionEvent::Connected`] has been observed. A request that is lost with its connection gets no response, so
 /// each request is abandoned after `timeout`; the caller's next request then shows whether the server responds.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use order::Key;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
@@ -15,7 +15,7 @@ use super::connection::CommitFailure;
 use super::encode::EncodedRows;
 use super::lease::ROW_LOSS_WINDOW;
 use super::writer::{RunningWriter, TermEnd};
-use crate::dead_letters::notes::NoteState;
+use crate::dead_letters::notes::{NoteState, until_answered};
 use crate::dead_letters::refused_before::RefusedBefore;
 use crate::dead_letters::removal::{AcceptedLetter, StoredCopy};
 use crate::dead_letters::store::DeadLetterStore;
@@ -50,9 +50,9 @@ impl RunningWriter {
         let keys: Vec<&str> = noted.keys().map(String::as_str).collect();
         // The copies first: one that is stored after the look at the table stays.
         let copies = self.renewing(fence, after, timeout(COPIES_TIMEOUT, copies(&store, &keys))).await?;
-        let found = match copies.map_err(anyhow::Error::from).flatten() {
+        let found = match copies {
             Ok(copies) => self.rows_of(&keys).await.map(|rows| (copies, rows)),
-            Err(error) => Err(format!("{error:#}")),
+            Err(elapsed) => Err(elapsed.to_string()),
         };
         let (copies, rows) = match found {
             Ok(found) => found,
@@ -282,14 +282,17 @@ impl RunningWriter {
     }
 }
 
-/// The copies of these dead letters that are there, by key.
-async fn copies(store: &Arc<DeadLetterStore>, keys: &[&str]) -> anyhow::Result<HashMap<String, StoredCopy>> {
+/// The copies of these dead letters that are there, by key. Waits while the server can't be reached.
+async fn copies(store: &Arc<DeadLetterStore>, keys: &[&str]) -> HashMap<String, StoredCopy> {
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let asked = stream::iter(keys).map(|key| {
         let store = store.clone();
-        async move { anyhow::Ok(store.copy(&key).await?.map(|copy| (key, copy))) }
+        async move {
+            let copy = until_answered("look up a dead letter beside its row", || store.copy(&key)).await;
+            copy.map(|copy| (key, copy))
+        }
     });
-    asked.buffer_unordered(REQUESTS_IN_FLIGHT).try_filter_map(async |copy| Ok(copy)).try_collect().await
+    asked.buffer_unordered(REQUESTS_IN_FLIGHT).filter_map(std::future::ready).collect().await
 }
 
 /// The length of the longest beginning of a part in which no key is repeated: whether a replay gets its key depends on

@@ -137,6 +137,38 @@ async fn a_key_that_names_no_dead_letter_holds_up_nothing_over_a_slow_link() {
     assert_eq!(service.metric("orderd_foreign_keys_total").await, 1.0);
 }
 
+/// A term begins with a scan of the dead letters, of whose messages the last ones are lost with the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_is_cut_begins_again_at_once() {
+    let stack = Stack::new();
+    let link = devstack::breaker::Breaker::start(([127, 0, 0, 1], stack.nats.port()).into()).unwrap();
+    let service = stack.serve(&[("NATS_PORT", &link.addr().port().to_string())]).await;
+    let refused: Vec<_> = (0..500).map(|number| format!("{{{number}")).collect();
+    stack.publish(&refused).await;
+    stack.wait_settled(500).await;
+    // The writer finds that its row has changed, and begins a new term.
+    link.set(devstack::breaker::Mode::Slow { bytes_per_second: 40_000 });
+    stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+    let dead = stack.jetstream().await.get_stream(DEAD).await.unwrap();
+    eventually("the dead letters are scanned", async || {
+        let mut consumers = dead.consumers();
+        while let Some(Ok(consumer)) = consumers.next().await {
+            let is_scan = consumer.name.starts_with("orderd-look-") && consumer.num_pending < 400;
+            if is_scan && consumer.config.filter_subjects == ["dead.ORDERS.TESTING.*"] {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    link.set(devstack::breaker::Mode::Closed);
+    link.set(devstack::breaker::Mode::Pass);
+    stack.publish(&[order("a")]).await;
+    stack.wait_settled(501).await;
+    let log = service.process.log();
+    assert!(!log.contains("can't list all dead letters"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publisher_can_not_choose_a_key() {
     let (stack, service) = Stack::started().await;
