@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use order::{Body, Order, RowError, RowFormat, RowReader, SearchPath};
+use order::{Body, Order, RootMembers, RowError, RowFormat, RowReader, SearchPath};
 
 use crate::cache::Cache;
 use crate::entry::Entry;
@@ -52,6 +52,16 @@ impl EntryBuilder {
         let body = self.reader.read(id, row)?;
         let hashes = self.hashes_of_noted(&body)?;
         Ok(Entry { body, hashes, arrived: false })
+    }
+
+    /// As [`RowReader::shares_member`], of the last row.
+    pub fn shares_member(&self) -> bool {
+        self.reader.shares_member()
+    }
+
+    /// The members of all rows so far.
+    pub fn root_members(&self) -> RootMembers {
+        self.reader.root_members()
     }
 
     /// The hashes of the body whose members the reader has recorded.

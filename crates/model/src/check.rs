@@ -57,6 +57,26 @@ pub enum Change {
     },
     /// The models have no member in common.
     NothingInCommon,
+    /// They have few: probably they are models of different documents.
+    LittleInCommon {
+        /// The names of those in common, of the newer model.
+        common: Vec<String>,
+    },
+}
+
+/// Whether rows have so little in common with a model that they probably are other documents. `common` of the model's
+/// members, which are `of_model`, occur in the rows. Over all rows, `known` members are in the model, and `unknown` are
+/// not.
+///
+/// True if only one member is common, such as `id`, and at least half of what the rows have is not in the model; or if
+/// both the model and the rows share at most a third of their members. One side alone says nothing: a model that has
+/// grown has many members that older rows lack, and a model that has shrunk lacks many that older rows have. Models
+/// that have replaced more than two thirds of both are compared as if they were of different documents.
+pub fn has_little_in_common(of_model: usize, common: usize, known: u64, unknown: u64) -> bool {
+    match common {
+        0 | 1 => of_model > 1 && unknown > 0 && unknown >= known,
+        _ => common * 3 <= of_model && unknown >= known.saturating_mul(2),
+    }
 }
 
 impl Change {
@@ -83,6 +103,13 @@ impl fmt::Display for Change {
             Self::Unreadable { path, was, is } => write!(f, "{path}: was {was}, and is {is}; NOT readable"),
             Self::Rule { path, rule } => write!(f, "{path}: {rule}"),
             Self::NothingInCommon => f.write_str("$: the models have no member in common; NOT readable"),
+            Self::LittleInCommon { common } => {
+                let common = common.join(", ");
+                write!(
+                    f,
+                    "$: the models have only {common} in common; are these models of the same documents?"
+                )
+            }
         }
     }
 }
@@ -113,6 +140,16 @@ impl Comparison {
             return vec![Change::NothingInCommon];
         }
         self.structure("$", was, is);
+        // Rows are judged together, whatever types wrote them.
+        if !self.is_from_rows {
+            let has = |name: &str| was.members.iter().any(|member| member.go_name == name);
+            let common: Vec<_> = is.members.iter().filter(|member| has(member.go_name)).collect();
+            let (known, unknown) = (common.len() as u64, (was.members.len() - common.len()) as u64);
+            if has_little_in_common(is.members.len(), common.len(), known, unknown) {
+                let common = common.iter().map(|member| member.json_name.to_owned()).collect();
+                self.changes.push(Change::LittleInCommon { common });
+            }
+        }
         self.changes
     }
 

@@ -32,7 +32,7 @@ mod schema;
 pub mod shape;
 mod typescript;
 
-pub use check::Change;
+pub use check::{Change, has_little_in_common};
 pub use error::{Error, SampleLocation};
 pub use model::Model;
 pub use path::selector;

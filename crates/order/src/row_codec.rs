@@ -9,10 +9,12 @@ use gobwire::Decoder;
 use model::shape::{Kind, Struct};
 
 use crate::document;
-use crate::gob_layout::{Layout, OWN_LAYOUT, Plan};
+use crate::document::row_check::{self, RootMember};
+use crate::gob_layout::{Layout, OWN_LAYOUT, Plan, Target};
 use crate::gob_primitives::{Reader, put_bytes, put_int, put_uint, uint_len};
 use crate::gob_scan::{self, Validate};
 use crate::order::{Body, Order};
+use crate::root_members::RootMembers;
 use crate::row_format::RowFormat;
 use crate::row_model::{Front, read_descriptors};
 use crate::{Parser, RowError, gob_to_json, interface_rows, json_writer, own_descriptors};
@@ -56,13 +58,6 @@ impl Layouts {
     /// The descriptors of our own rows.
     pub fn descriptors(&self) -> &[u8] {
         self.known[OWN_LAYOUT].get().map_or(&[], |ours| &ours.descriptors)
-    }
-
-    /// Whether a document has a member of the model, or none at all. Otherwise it is a document of another model. A gob
-    /// row without one can't be decoded.
-    pub fn shares_member(&self, body: &Body) -> bool {
-        let shares = |text| document::by_name::shares_member(text, self.shape).unwrap_or(true);
-        body.document().is_none_or(shares)
     }
 
     /// Appends the row of an order in PostgreSQL's binary format: the document, or descriptors and the gob value.
@@ -192,6 +187,12 @@ pub struct RowReader {
     noted: Vec<(usize, Option<usize>)>,
     shown: Validate,
     parser: Parser,
+    /// The members of the documents so far.
+    documents: RootMembers,
+    /// Whether the last row has a member of the model, or no members.
+    shares_member: bool,
+    /// How many gob rows had each layout.
+    rows_of_layouts: Vec<u64>,
 }
 
 impl RowReader {
@@ -205,6 +206,9 @@ impl RowReader {
         let noted = members.iter().map(|&member| (member, None)).collect();
         let parser = Parser::new(layouts.shape);
         Self {
+            documents: RootMembers::new(layouts.shape),
+            shares_member: true,
+            rows_of_layouts: Vec::new(),
             layouts,
             format: RowFormat::Gob,
             bytes: Vec::new(),
@@ -240,6 +244,10 @@ impl RowReader {
             }
         };
         self.last = index;
+        if self.rows_of_layouts.len() <= index {
+            self.rows_of_layouts.resize(index + 1, 0);
+        }
+        self.rows_of_layouts[index] += 1;
         let plan = match self.layouts.plan(index) {
             Err(RowError::Interface) => {
                 let json = interface_rows::to_json(self.layouts.shape, row)?;
@@ -252,6 +260,29 @@ impl RowReader {
         Body::open(index as u16, key, &mut self.bytes);
         self.bytes.extend_from_slice(fields);
         Ok(Body::close(&mut self.bytes))
+    }
+
+    /// Whether the last row has a member of the model, or no members at all. Otherwise it is a document of another
+    /// model. A gob row without one can't be decoded.
+    pub fn shares_member(&self) -> bool {
+        self.shares_member
+    }
+
+    /// The members of all rows so far. Rows of Go's interface values, and of more types than are cached, are left out.
+    pub fn root_members(&self) -> RootMembers {
+        let mut all = self.documents.clone();
+        for (index, &rows) in self.rows_of_layouts.iter().enumerate() {
+            let Ok(plan) = self.layouts.plan(index) else { continue };
+            all.add_rows(rows);
+            for field in &plan.root().fields {
+                match field.target {
+                    Target::Member(member) => all.add(Some(member), rows),
+                    Target::Unknown => all.add(None, rows),
+                    Target::LocalId => {}
+                }
+            }
+        }
+        all
     }
 
     /// Records where the members start in a document, as [`RowReader::read`] does.
@@ -272,19 +303,34 @@ impl RowReader {
         let text = row.strip_prefix(self.format.prefix()).ok_or(RowError::NotJson)?;
         let text = simdutf8::basic::from_utf8(text).map_err(|_| RowError::Utf8)?;
         Body::open_document(self.format, key, &mut self.bytes);
-        let Self { layouts, noted, bytes, .. } = self;
+        let Self { layouts, noted, bytes, documents, .. } = self;
         noted.iter_mut().for_each(|(_, start)| *start = None);
-        let note = |index, at| {
-            for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
-                *start = Some(at);
+        documents.add_row();
+        let (mut has_known, mut has_unknown) = (false, false);
+        let note = |member| match member {
+            RootMember::Unknown => {
+                has_unknown = true;
+                documents.add(None, 1);
+            }
+            RootMember::Null(index) => {
+                has_known = true;
+                documents.add(Some(index), 1);
+            }
+            RootMember::Value(index, at) => {
+                has_known = true;
+                documents.add(Some(index), 1);
+                for (_, start) in noted.iter_mut().filter(|(member, _)| *member == index) {
+                    *start = Some(at);
+                }
             }
         };
         if self.format == RowFormat::Jsonb {
-            document::row_check::check_unspaced(text, layouts.shape, bytes, note)?;
+            row_check::check_unspaced(text, layouts.shape, bytes, note)?;
         } else {
             bytes.extend_from_slice(text.as_bytes());
-            document::row_check::check(text, layouts.shape, note)?;
+            row_check::check(text, layouts.shape, note)?;
         }
+        self.shares_member = has_known || !has_unknown || self.layouts.shape.any;
         Ok(Body::close_document(&self.bytes))
     }
 

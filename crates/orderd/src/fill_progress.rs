@@ -1,11 +1,13 @@
 //! The progress of the fill, and requests for a refill.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use order::RowError;
+use order::{RootMembers, RowError};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Table;
+use crate::finding::Finding;
 
 /// Number of rows after which an unfinished fill may conclude that the model fits.
 const SAMPLE_ROWS: u64 = 1_000;
@@ -13,6 +15,9 @@ const SAMPLE_ROWS: u64 = 1_000;
 /// Maximum number of damaged rows that another program's errors explain, however small the table. Rows that are
 /// readable, but of another type, are never ignored.
 const MAX_DAMAGED_IGNORED: u64 = 3;
+
+/// Maximum number of missing members that a warning names.
+const MAX_NAMED_MEMBERS: usize = 10;
 
 /// Whether the model can read most of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +43,12 @@ pub(crate) struct FillProgress {
     pub(crate) of_other_type: AtomicU64,
     /// Rows of this fill that are documents without any member of the model.
     pub(crate) foreign: AtomicU64,
+    /// The members of the rows that this fill has decoded.
+    members: Mutex<Option<RootMembers>>,
+    /// Rows that this fill has not decoded, because memory has them.
+    skipped: AtomicU64,
+    /// Whether the rows had little in common with the model when they were last judged.
+    has_little_in_common: AtomicBool,
     /// Entries of all fills that are on their way to memory, or there.
     pub(crate) sent: AtomicU64,
     /// Notified to read the table again.
@@ -72,9 +83,44 @@ impl FillProgress {
 
     /// Starts counting over, for another read of the table.
     pub(crate) fn reset_counts(&self) {
-        for count in [&self.rows, &self.undecodable, &self.of_other_type, &self.foreign] {
+        for count in [&self.rows, &self.undecodable, &self.of_other_type, &self.foreign, &self.skipped] {
             count.store(0, Ordering::Relaxed);
         }
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether a fill has to decode also the rows that memory has, because the last one found that the model does not
+    /// fit all rows.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_misfit() || self.has_little_in_common.load(Ordering::Relaxed)
+    }
+
+    /// Counts a row that is not decoded, because memory has it.
+    pub(crate) fn count_skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds the members of rows that were decoded.
+    pub(crate) fn add_members(&self, members: &RootMembers) {
+        let mut all = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *all {
+            Some(all) => all.merge(members),
+            None => *all = Some(members.clone()),
+        }
+    }
+
+    /// Whether this fill has decoded all rows. Those that it skipped were judged by an earlier one.
+    pub(crate) fn has_decoded_all(&self) -> bool {
+        self.skipped.load(Ordering::Relaxed) == 0
+    }
+
+    /// The warning that the rows that were read have little in common with the model, though it can read them.
+    pub(crate) fn little_in_common(&self, table: &Table) -> Option<Finding> {
+        let all = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = all.as_ref().and_then(RootMembers::missing_if_foreign);
+        let missing = missing.filter(|_| self.fit_so_far() == ModelFit::Fits);
+        self.has_little_in_common.store(missing.is_some(), Ordering::Relaxed);
+        missing.map(|missing| little_in_common_in_words(&missing, table))
     }
 
     /// Counts a row. The first fill concludes early that the model fits, because a writer may be waiting for the
@@ -155,6 +201,22 @@ impl FillProgress {
         [("rows", &self.rows), ("of", &self.estimate), ("undecodable", &self.undecodable)]
             .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
+}
+
+fn little_in_common_in_words(missing: &[&str], table: &Table) -> Finding {
+    let named: Vec<_> = missing.iter().take(MAX_NAMED_MEMBERS).copied().collect();
+    let more = match missing.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Finding::warning(
+        format!(
+            "the rows of {table} have little in common with the model: fewer than 1 % of them have its members {}{more}, and they have others instead",
+            named.join(", ")
+        ),
+        "if these are other documents, set MODEL or PG_TABLE (orderd model check says what differs); if the model has \
+         changed so much, nothing: the warning ends at the next start after 1 % of the rows have the new members",
+    )
 }
 
 #[cfg(test)]

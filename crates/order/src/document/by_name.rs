@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use model::shape::Struct;
 use serde::de::IgnoredAny;
 
 use super::MALFORMED;
 use super::json_tokenizer::{Scanner, unescaped};
 use super::number;
 use crate::RowError;
-use crate::member_name;
 
 /// Maximum number of directly nested arrays on a path. Together with the short paths this bounds the recursion, however
 /// deep a document is.
@@ -105,20 +103,6 @@ pub(crate) fn by_value(text: &str) -> Cow<'_, str> {
         return number;
     }
     Cow::Owned(number.trim_end_matches('0').trim_end_matches('.').to_owned())
-}
-
-/// Whether an object has at least one member of the model, or no members at all.
-pub(crate) fn shares_member(text: &str, shape: &Struct) -> Result<bool, RowError> {
-    let (mut scanner, mut is_first, mut is_empty) = (Scanner::new(text), true, true);
-    scanner.eat(b'{').ok_or(MALFORMED)?;
-    while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
-        if shape.any || member_name::find(shape, 0, &name).is_some() {
-            return Ok(true);
-        }
-        is_empty = false;
-        scanner.value().ok_or(MALFORMED)?;
-    }
-    Ok(is_empty)
 }
 
 /// Whether a path has a value other than `null`, `""`, `[]` and `{}`.

@@ -12,9 +12,20 @@ use crate::member_name;
 const SURELY_FITS: usize = 18;
 const SURELY_FINITE: usize = 300;
 
-/// Checks the types of the model's members at every depth; `null` fits every type. Calls `member` with the index of
-/// each of the root's members that has a value, and the value's start; for a repeated member, the last call counts.
-pub(crate) fn check(text: &str, shape: &Struct, member: impl FnMut(usize, usize)) -> Result<(), RowError> {
+/// A member of a document's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootMember {
+    /// The member of the model with that index, and where its value starts.
+    Value(usize, usize),
+    /// The member of the model with that index; it is `null`.
+    Null(usize),
+    /// The model lacks it.
+    Unknown,
+}
+
+/// Checks the types of the model's members at every depth; `null` fits every type. Calls `member` with each member of
+/// the root; of a repeated one, the last value counts.
+pub(crate) fn check(text: &str, shape: &Struct, member: impl FnMut(RootMember)) -> Result<(), RowError> {
     document(Scanner::new(text), shape, member)
 }
 
@@ -24,7 +35,7 @@ pub(crate) fn check_unspaced(
     text: &str,
     shape: &Struct,
     out: &mut Vec<u8>,
-    member: impl FnMut(usize, usize),
+    member: impl FnMut(RootMember),
 ) -> Result<(), RowError> {
     document(Scanner::with(text, LeftOut::new(out)), shape, member)
 }
@@ -32,7 +43,7 @@ pub(crate) fn check_unspaced(
 fn document<B: Blanks>(
     mut scanner: Scanner<'_, B>,
     shape: &Struct,
-    mut member: impl FnMut(usize, usize),
+    mut member: impl FnMut(RootMember),
 ) -> Result<(), RowError> {
     if scanner.peek() != Some(b'{') {
         return Err(RowError::Type("the document is not an object".into()));
@@ -44,20 +55,22 @@ fn document<B: Blanks>(
 fn object<B: Blanks>(
     scanner: &mut Scanner<'_, B>,
     shape: &Struct,
-    member: &mut impl FnMut(usize, usize),
+    member: &mut impl FnMut(RootMember),
 ) -> Result<(), RowError> {
     scanner.eat(b'{').ok_or(MALFORMED)?;
     let (mut expected, mut is_first) = (0, true);
     while let Some(name) = scanner.name(&mut is_first).ok_or(MALFORMED)? {
         let Some(index) = member_name::find(shape, expected, &name) else {
+            member(RootMember::Unknown);
             scanner.value().ok_or(MALFORMED)?;
             continue;
         };
         expected = index + 1;
         let (known, first) = (&shape.members[index], scanner.peek());
-        if first != Some(b'n') {
-            member(index, scanner.kept_at());
-        }
+        member(match first {
+            Some(b'n') => RootMember::Null(index),
+            _ => RootMember::Value(index, scanner.kept_at()),
+        });
         value(scanner, &known.kind).map_err(|error| error.at(known.json_name))?;
     }
     Ok(())
@@ -71,7 +84,7 @@ fn value<B: Blanks>(scanner: &mut Scanner<'_, B>, kind: &Kind) -> Result<(), Row
         (Kind::String, b'"') => scanner.string().is_some(),
         (Kind::Int, b'-' | b'0'..=b'9') => is_whole(scanner.scalar().ok_or(MALFORMED)?),
         (Kind::Float, b'-' | b'0'..=b'9') => is_finite(scanner.scalar().ok_or(MALFORMED)?),
-        (Kind::Struct(shape), b'{') => return object(scanner, shape, &mut |_, _| {}),
+        (Kind::Struct(shape), b'{') => return object(scanner, shape, &mut |_| {}),
         (Kind::Slice(element), b'[') => return elements(scanner, element),
         _ => false,
     };
@@ -125,15 +138,14 @@ mod tests {
             (r#"{"items": [{"id": 1}, {"z": "é "}], "n": 3}"#, r#"{"items":[{"id":1},{"z":"é "}],"n":3}"#),
         ] {
             let (mut kept, mut found, mut expected) = (b"before".to_vec(), Vec::new(), Vec::new());
-            let noted =
-                check_unspaced(printed, model.shape(), &mut kept, |index, at| found.push((index, at)));
+            let noted = check_unspaced(printed, model.shape(), &mut kept, |member| found.push(member));
             noted.unwrap();
             assert_eq!(String::from_utf8(kept).unwrap(), format!("before{canonical}"));
-            check(canonical, model.shape(), |index, at| expected.push((index, at))).unwrap();
+            check(canonical, model.shape(), |member| expected.push(member)).unwrap();
             assert_eq!(found, expected, "{printed}");
         }
         for cut in [r#"{"a": "x"#, r#"{"a": "x"} {"#, r#"{"x": [1, 2"#, "[]", ""] {
-            assert!(check_unspaced(cut, model.shape(), &mut Vec::new(), |_, _| {}).is_err(), "{cut}");
+            assert!(check_unspaced(cut, model.shape(), &mut Vec::new(), |_| {}).is_err(), "{cut}");
         }
     }
 }

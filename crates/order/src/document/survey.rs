@@ -333,7 +333,7 @@ mod tests {
             (r#"{"a": 1, "a": "x"}"#, true),
         ] {
             let shape = survey(&[]).shape;
-            assert_eq!(super::super::row_check::check(row, shape, |_, _| {}).is_err(), is_wrong, "{row}");
+            assert_eq!(super::super::row_check::check(row, shape, |_| {}).is_err(), is_wrong, "{row}");
             assert_eq!(Survey::new(shape).add(RowFormat::Json, row.as_bytes()), is_wrong, "{row}");
         }
     }

@@ -33,8 +33,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Option<Finding>> 
     let copy = format!("COPY (SELECT data FROM {}) TO STDOUT (FORMAT binary)", table.quoted());
     let rows = client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA]));
-    let layouts = Arc::new(Layouts::new(settings.model.shape())?);
-    let mut reader = RowReader::new(layouts.clone());
+    let mut reader = RowReader::new(Arc::new(Layouts::new(settings.model.shape())?));
     reader.set_format(format);
     let progress = FillProgress::default();
     let (begun, mut is_whole) = (Instant::now(), true);
@@ -42,7 +41,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Option<Finding>> 
         let row = row.map_err(postgres::explain)?;
         progress.count_row();
         match row.try_get::<Option<&[u8]>>(0)?.map(|data| reader.read("", data)).transpose() {
-            Ok(Some(body)) => progress.count_readable(layouts.shares_member(&body)),
+            Ok(Some(_)) => progress.count_readable(reader.shares_member()),
             Ok(None) => drop(progress.count_undecodable(None)),
             Err(error) => drop(progress.count_undecodable(Some(&error))),
         }
@@ -52,7 +51,8 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Option<Finding>> 
         }
     }
     if progress.decide_model_fit() != ModelFit::Misfit {
-        return Ok(None);
+        progress.add_members(&reader.root_members());
+        return Ok(progress.little_in_common(table));
     }
     let fix = "set MODEL or PG_TABLE; orderd model check says what differs";
     if is_whole {

@@ -16,6 +16,7 @@ use tokio_postgres::types::Type;
 use super::progress::Progress;
 use crate::cli::{ModelCheckArgs, ModelCommand, ModelCommandArgs, PgFormat, TypesArgs};
 use crate::config::{self, ConfigError, Postgres};
+use crate::fill_progress::{FillProgress, ModelFit};
 use crate::postgres;
 use crate::wording::counted;
 
@@ -27,6 +28,8 @@ const MAX_PROBLEMS: usize = 20;
 
 /// Maximum number of documents whose members are compared with the model. All rows are read.
 const MAX_SURVEYED_ROWS: u64 = 1_000_000;
+
+const FOREIGN: &str = "no member of the document is one of the model";
 
 /// Runs a subcommand. Exit code 1 if documents are not readable.
 ///
@@ -92,6 +95,8 @@ fn lines(differences: &[impl Display]) -> String {
 struct RowsOfTypes {
     rows: u64,
     unreadable: u64,
+    /// Documents without a member of the model: readable, unless most rows are such.
+    foreign: u64,
     /// Problems that no change explains, and how many rows have each.
     problems: BTreeMap<String, u64>,
     /// Of the types of gob rows.
@@ -118,18 +123,20 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
     let copy = format!("COPY (SELECT data FROM {}) TO STDOUT (FORMAT binary)", settings.table.quoted());
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA]));
-    let layouts = Arc::new(Layouts::new(model.shape())?);
-    let mut reader = RowReader::new(layouts.clone());
+    let mut reader = RowReader::new(Arc::new(Layouts::new(model.shape())?));
     reader.set_format(format);
     // Documents do not say by which types they were written, but have the names of their members.
     let is_gob = format == RowFormat::Gob;
     let mut survey = Survey::new(model.shape());
     let progress = Progress::new(None, "rows");
+    // Judges the table as the service does.
+    let fit = FillProgress::default();
     let mut writers: HashMap<Vec<u8>, RowsOfTypes> = HashMap::new();
     while let Some(row) = rows.next().await {
         let row = row.map_err(postgres::explain)?;
         let data: Option<&[u8]> = row.try_get(0)?;
         progress.add(1);
+        fit.count_row();
         let descriptors = match data {
             Some(data) if is_gob => order::descriptors(data).unwrap_or_default(),
             _ => &[],
@@ -138,6 +145,7 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
         let written = writers.entry(if is_known { descriptors.to_vec() } else { Vec::new() }).or_default();
         written.rows += 1;
         let Some(data) = data else {
+            fit.count_undecodable(None);
             written.unreadable += 1;
             written.add_problem("the row is null".to_owned());
             continue;
@@ -147,11 +155,18 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
                 order::shape_of(data).map(|was| model.changes_since_rows(was)).unwrap_or_default();
         }
         let has_wrong_member = !is_gob && survey.rows() < MAX_SURVEYED_ROWS && survey.add(format, data);
-        let problem = match reader.read("", data) {
-            Ok(body) if layouts.shares_member(&body) => continue,
-            Ok(_) => Some("no member of the document is one of the model".to_owned()),
-            Err(RowError::Type(_)) if has_wrong_member || written.has_unreadable_member() => None,
-            Err(error) => Some(error.to_string()),
+        let error = match reader.read("", data) {
+            Ok(_) => {
+                fit.count_readable(reader.shares_member());
+                written.foreign += u64::from(!reader.shares_member());
+                continue;
+            }
+            Err(error) => error,
+        };
+        fit.count_undecodable(Some(&error));
+        let problem = match error {
+            RowError::Type(_) if has_wrong_member || written.has_unreadable_member() => None,
+            error => Some(error.to_string()),
         };
         written.unreadable += 1;
         problem.into_iter().for_each(|problem| written.add_problem(problem));
@@ -159,7 +174,18 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
     super::complain(&progress.finish("rows"));
     let mut writers: Vec<RowsOfTypes> = writers.into_values().collect();
     writers.sort_by_key(|written| std::cmp::Reverse(written.rows));
-    super::print(&report(&writers, &differences(&survey)))?;
+    if fit.decide_model_fit() == ModelFit::Misfit {
+        for written in &mut writers {
+            written.unreadable += written.foreign;
+            if written.foreign > 0 {
+                written.problems.insert(FOREIGN.to_owned(), std::mem::take(&mut written.foreign));
+            }
+        }
+    }
+    fit.add_members(&reader.root_members());
+    let little = fit.little_in_common(&settings.table);
+    let little = little.map(|finding| format!("{finding}\n")).unwrap_or_default();
+    super::print(&(report(&writers, &differences(&survey)) + &little))?;
     let all = writers.iter().all(|written| written.unreadable == 0);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -197,6 +223,9 @@ fn report(writers: &[RowsOfTypes], differences: &[String]) -> String {
         text += &format!("{}: {verdict}\n", counted(written.rows, "row"));
         for (problem, rows) in &written.problems {
             text += &format!("  {} NOT readable: {problem}\n", counted(*rows, "row"));
+        }
+        if written.foreign > 0 {
+            text += &format!("  {}: {FOREIGN}; still shown\n", counted(written.foreign, "row"));
         }
         for change in &written.changes {
             text += &format!("  {change}\n");

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::config::Postgres;
 use crate::fill_progress::{FillProgress, ModelFit};
+use crate::health::readyz_warning::{Warning, WarningKind};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::postgres::encoding::Encoding;
@@ -135,6 +136,14 @@ impl TableReader {
                 self.health.down(Part::Fill, reason);
             }
             ModelFit::Fits | ModelFit::Unknown => self.health.up(Part::Fill),
+        }
+        if self.progress.has_decoded_all() {
+            let table = &self.settings.table;
+            let warning = self
+                .progress
+                .little_in_common(table)
+                .map(|finding| Warning::new(WarningKind::LittleInCommon, &table.to_string(), finding));
+            self.health.warn("model", warning.into_iter().collect());
         }
         Ok(())
     }
@@ -279,6 +288,7 @@ impl TableReader {
                 begun = Instant::now();
             }
         }
+        self.progress.add_members(&entry_builder.root_members());
         self.send(initmemchan, generation, entries).await
     }
 
@@ -320,12 +330,17 @@ impl TableReader {
         first: bool,
     ) -> Option<Entry> {
         self.progress.count_row();
-        if !first && self.cache.contains(id) {
+        let is_known = !first && self.cache.contains(id);
+        if is_known && !self.progress.is_in_doubt() {
+            self.progress.count_skipped();
             return None;
         }
         match data.map(|data| entry_builder.entry_of_row(id, data)).transpose() {
             Ok(Some(entry)) => {
-                self.progress.count_readable(self.cache.layouts().shares_member(&entry.body));
+                self.progress.count_readable(entry_builder.shares_member());
+                if is_known {
+                    return None;
+                }
                 self.metrics.filled.inc();
                 return Some(entry);
             }

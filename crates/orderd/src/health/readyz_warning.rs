@@ -9,7 +9,7 @@ use crate::finding::Finding;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
     pub(crate) kind: WarningKind,
-    /// The affected stream, account, consumer or server.
+    /// The affected stream, account, consumer, server, file or table.
     pub(crate) name: String,
     pub(crate) finding: Finding,
 }
@@ -56,10 +56,12 @@ pub(crate) enum WarningKind {
     FileUnusable,
     /// Little memory is left.
     MemoryNearlyFull,
+    /// The rows of the table are probably documents of another model.
+    LittleInCommon,
 }
 
 impl WarningKind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::StreamMayDrop,
         Self::StreamFull,
         Self::StreamSealed,
@@ -69,6 +71,7 @@ impl WarningKind {
         Self::ClockSkew,
         Self::MemoryNearlyFull,
         Self::FileUnusable,
+        Self::LittleInCommon,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -82,6 +85,7 @@ impl WarningKind {
             Self::ClockSkew => "clock_skew",
             Self::MemoryNearlyFull => "memory_nearly_full",
             Self::FileUnusable => "file_unusable",
+            Self::LittleInCommon => "little_in_common",
         }
     }
 }

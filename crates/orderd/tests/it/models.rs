@@ -424,6 +424,144 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
     }
 }
 
+/// Rows of `documents`, written with this model.
+async fn import(stack: &Stack, model: &str, format: &str, first_id: usize, documents: &[String]) {
+    let lines = documents.iter().zip(first_id..);
+    let lines: String = lines.map(|(text, id)| format!("{{\"id\":\"{id}\",\"order\":{text}}}\n")).collect();
+    let imported = stack.run(&["import", "--model", model, "--pg-format", format], &lines).await;
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+}
+
+/// Two models with one member in common can read each other's rows: nearly empty documents are served, with a warning.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_little_in_common_with_the_model_are_a_warning() {
+    let warnings = async |service: &Service| service.get("/readyz").await.json()["warnings"].clone();
+    for format in ["gob", "jsonb", "json"] {
+        let stack = Stack::new();
+        let invoice =
+            file(&stack, "invoice.json", r#"{"id": "", "total": 1.5, "lines": [{"sku": "", "weight": 1}]}"#);
+        let parcel = file(&stack, "parcel.json", r#"{"id": "", "weight": 1, "to": {"city": ""}}"#);
+        let documents: Vec<_> =
+            (0..150).map(|n| format!(r#"{{"id":"i-{n}","total":2.5,"lines":[{{"sku":"s"}}]}}"#)).collect();
+        import(&stack, &invoice, format, 1, &documents).await;
+        let said = ["public.orders2", "little in common", "weight, to", "MODEL", "PG_TABLE"];
+        let mut service = stack.serve(&[("MODEL", &parcel)]).await;
+        let shown = warnings(&service).await;
+        assert_eq!(
+            (&shown[0]["what"], shown.as_array().map(Vec::len)),
+            (&json!("little_in_common"), Some(1)),
+            "{format}: {shown}"
+        );
+        let log = service.process.log();
+        for words in said {
+            assert!(shown[0]["text"].as_str().unwrap().contains(words), "{format}: no {words} in {shown}");
+            assert!(log.contains(words), "{format}: no {words} in {log}");
+        }
+        let metrics = service.get("/metrics").await.body;
+        assert!(metrics.contains("orderd_warning{what=\"little_in_common\"} 1"), "{metrics}");
+        // Reading the table again decodes rows that memory has.
+        import(&stack, &invoice, format, 151, &documents[..1]).await;
+        service.process.signal(devstack::Signal::USR1);
+        service.wait_len(151).await;
+        assert_eq!(warnings(&service).await[0]["what"], "little_in_common", "{format}");
+        let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
+        let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(0), "{report}");
+        assert!(report.contains("151 of 151 rows readable") && report.contains(said[1]), "{report}");
+        let checked = stack.run(&["check", "--settings", "--model", &parcel], "").await;
+        let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(0), "{report}");
+        assert!(said.iter().all(|words| report.contains(words)), "{report}");
+        let compared = stack.run(&["model", "check", "--model", &parcel, &invoice], "").await;
+        let report = String::from_utf8_lossy(&compared.stdout).into_owned();
+        assert!(report.contains("the models have only id in common"), "{report}");
+        // The model has replaced the other: its documents arrive.
+        let parcels: Vec<_> =
+            (0..2).map(|n| format!(r#"{{"id":"p-{n}","weight":2,"to":{{"city":"c"}}}}"#)).collect();
+        import(&stack, &parcel, format, 152, &parcels).await;
+        assert_eq!(service.stop(), Some(0));
+        let service = stack.serve(&[("MODEL", &parcel)]).await;
+        assert_eq!(warnings(&service).await, json!([]), "{format}");
+    }
+}
+
+/// Rows of an older, a newer, and a sparse model, and of any.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_evolved_model_are_no_warning() {
+    let stack = Stack::new();
+    let small = file(&stack, "parcel.json", r#"{"id": "", "weight": 1}"#);
+    let large = file(
+        &stack,
+        "grown/parcel.json",
+        r#"{"id": "", "weight": 1, "to": {"x": 1}, "a": 1, "b": 1, "c": 1}"#,
+    );
+    let full = r#"{"id":"p","weight":2,"to":{"x":1},"a":1,"b":1,"c":1}"#.to_owned();
+    for (number, (format, written_by, document)) in [
+        ("gob", &small, r#"{"id":"p","weight":2}"#.to_owned()),
+        ("gob", &large, full.clone()),
+        ("jsonb", &large, full.clone()),
+        ("json", &large, r#"{"id":"p","extra":1}"#.to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let table = format!("rows_{number}");
+        let lines = format!("{{\"id\":\"1\",\"order\":{document}}}\n");
+        let flags = ["import", "--model", written_by, "--pg-format", format, "--pg-table", &table];
+        assert!(stack.run(&flags, &lines).await.status.success());
+        let models = if format == "gob" { &[&*small, &large][..] } else { &[&*small, &large, "any"] };
+        for model in models.iter().filter(|model| document != r#"{"id":"p","extra":1}"# || **model == "any") {
+            let checked = stack.run(&["model", "check", "--model", model, "--pg-table", &table], "").await;
+            let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+            assert_eq!(checked.status.code(), Some(0), "{report}");
+            assert!(!report.contains("little in common"), "{format} {document} {model}: {report}");
+        }
+    }
+}
+
+/// A few documents of another model among others are served as they are, and say nothing about the table; most of them
+/// do. `/readyz` and `orderd model check` agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_and_model_check_judge_foreign_documents_alike() {
+    let stack = Stack::new();
+    let parcel = file(&stack, "parcel.json", r#"{"id": "", "weight": 1}"#);
+    let (own, foreign) = (r#"{"id":"p","weight":1}"#.to_owned(), r#"{"zz":1}"#.to_owned());
+    import(&stack, &parcel, "json", 1, &[own]).await;
+    import(&stack, "any", "json", 2, std::slice::from_ref(&foreign)).await;
+    let mut service = stack.serve(&[("MODEL", &parcel)]).await;
+    assert_eq!(service.get("/order/2").await.body, foreign);
+    let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
+    let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(0), "{report}");
+    assert!(
+        report.contains("1 row: no member of the document is one of the model; still shown")
+            && report.contains("2 of 2 rows readable"),
+        "{report}"
+    );
+    assert_eq!(service.stop(), Some(0));
+    import(&stack, "any", "json", 3, &[foreign]).await;
+    let service = stack.start(&[("MODEL", &parcel)]).await;
+    let misfit = async |what: &str| {
+        eventually(what, async || {
+            let fill = service.get("/readyz").await.json()["fill"].clone();
+            (fill["model_fits"] == false && fill["rows"] == 3).then_some(())
+        })
+        .await;
+    };
+    misfit("the table is read").await;
+    let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
+    let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{report}");
+    assert!(report.contains("2 rows NOT readable") && report.contains("1 of 3 rows readable"), "{report}");
+    // Another read of the table comes to the same conclusion, though memory has its rows.
+    let reads = || service.process.log().matches("table read").count();
+    let before = reads();
+    service.process.signal(devstack::Signal::USR1);
+    eventually("the table is read again", async || (reads() > before).then_some(())).await;
+    misfit("the model still does not fit").await;
+    assert_eq!(service.get("/readyz?for=reads").await.status, 503);
+}
+
 /// A process that has written to a table before starts as its writer, and stops writing when it has read the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_steps_down_when_the_table_turns_out_not_to_fit() {
