@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use orderd::cli::{self, Command, CommandLineError, LogFormat, ServeArgs};
 use orderd::config::{ConfigError, Settings};
 use orderd::logging::{self, audit};
-use orderd::{commands, shutdown};
+use orderd::{commands, shutdown, version};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    version::set_revision(revision::revision!());
     let cli = match cli::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(CommandLineError::Usage(error)) => error.exit(),

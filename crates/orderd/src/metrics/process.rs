@@ -31,9 +31,7 @@ impl ProcessMetrics {
     pub(super) fn new(r: &Registry) -> prometheus::Result<Self> {
         let build =
             gauges_of(r, "orderd_build_info", "Which build runs; always 1", &["version", "revision"])?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION"), crate::version::REVISION.unwrap_or("unknown")])
-            .set(1);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), crate::version::revision()]).set(1);
         let gauge = |name: &str, help: &str| register(r, IntGauge::new(name, help));
         let cpu = Counter::new("process_cpu_seconds_total", "CPU time that the process has used, in seconds");
         let started =
