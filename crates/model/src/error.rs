@@ -108,12 +108,27 @@ pub enum Error {
         problem: String,
     },
 
+    /// Several of these.
+    #[error("{}", in_lines(.problems, *.is_cut))]
+    Several {
+        /// At most 20, in the order in which they were found.
+        problems: Vec<Error>,
+        /// Whether there are more.
+        is_cut: bool,
+    },
+
     /// A schema together with other files.
     #[error("{name} is a JSON Schema, which describes the whole model: pass it alone")]
     SchemaAmongSamples {
         /// The schema's file.
         name: String,
     },
+}
+
+fn in_lines(problems: &[Error], is_cut: bool) -> String {
+    let more = if is_cut { ", and there are more" } else { "" };
+    let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    format!("{} problems{more}:{lines}", problems.len())
 }
 
 /// A location in a sample or schema; shown as `order.json: $.items[0].x`.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::path::Path;
+use crate::problems::Problems;
 use crate::sample::{Node, Value};
 use crate::{Error, SampleLocation, Source};
 
@@ -33,6 +34,8 @@ pub(crate) enum Kind<'a> {
     String,
     Array(Box<Observation<'a>>),
     Object(Object<'a>),
+    /// It has a problem, which was reported.
+    Invalid,
 }
 
 #[derive(Debug, Default)]
@@ -43,24 +46,26 @@ pub(crate) struct Object<'a> {
     pub(crate) closed: bool,
 }
 
-/// Merges all samples.
-pub(crate) fn merged<'a>(samples: &[Source<'a>]) -> Result<Observation<'a>, Error> {
-    let seen = samples.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    let merged = seen.into_iter().map(Ok).reduce(|all, next| all?.merge(next?)).ok_or(Error::NoSample)??;
-    merged.check_members(&mut 0)?;
-    Ok(merged)
+/// Merges all samples. `None` if none can be read.
+pub(crate) fn merged<'a>(samples: &[Source<'a>], problems: &mut Problems) -> Option<Observation<'a>> {
+    let seen: Vec<_> = samples.iter().filter_map(|sample| document(sample, problems)).collect();
+    let merged = seen.into_iter().reduce(|all, next| all.merge(next, problems))?;
+    merged.check_members(&mut 0, problems);
+    Some(merged)
 }
 
-fn document<'a>(sample: &Source<'a>) -> Result<Observation<'a>, Error> {
-    let seen = Observation::new(sample.name, sample.tree()?)?;
+fn document<'a>(sample: &Source<'a>, problems: &mut Problems) -> Option<Observation<'a>> {
+    let seen = Observation::new(sample.name, sample.tree(problems)?, problems);
     match seen.kind {
-        Kind::Object(_) => Ok(seen),
-        _ => Err(Error::Root { location: seen.location(), found: seen.kind.name() }),
+        Kind::Object(_) => return Some(seen),
+        Kind::Invalid => {}
+        _ => seen.refuse(problems, |location| Error::Root { location, found: seen.kind.name() }),
     }
+    None
 }
 
 impl<'a> Observation<'a> {
-    fn new(sample: &'a str, node: Node<'a>) -> Result<Self, Error> {
+    fn new(sample: &'a str, node: Node<'a>, problems: &mut Problems) -> Self {
         let Node { path, text, value } = node;
         let kind = match value {
             Value::Null => Kind::Null,
@@ -68,76 +73,86 @@ impl<'a> Observation<'a> {
             Value::Int => Kind::Int,
             Value::Float => Kind::Float,
             Value::String => Kind::String,
-            Value::Array(elements) => Kind::Array(Box::new(Self::elements(sample, &path, elements)?)),
-            Value::Object(members) => {
-                let members = Self::members(sample, members)?;
-                Kind::Object(Object { members, ..Object::default() })
+            Value::Array(elements) => {
+                Kind::Array(Box::new(Self::elements(sample, &path, elements, problems)))
             }
+            Value::Object(members) => {
+                let member = |(name, node)| (name, Self::new(sample, node, problems));
+                Kind::Object(Object {
+                    members: members.into_iter().map(member).collect(),
+                    ..Object::default()
+                })
+            }
+            Value::Invalid => Kind::Invalid,
         };
-        Ok(Self { sample, path, text: text.into(), kind, nullable: false })
+        Self { sample, path, text: text.into(), kind, nullable: false }
     }
 
-    fn elements(sample: &'a str, array: &Path, elements: Vec<Node<'a>>) -> Result<Self, Error> {
+    fn elements(sample: &'a str, array: &Path, elements: Vec<Node<'a>>, problems: &mut Problems) -> Self {
         let (path, text) = (array.clone(), "".into());
         let nothing = Self { sample, path, text, kind: Kind::Nothing, nullable: false };
-        elements.into_iter().try_fold(nothing, |all, next| all.merge(Self::new(sample, next)?))
+        elements.into_iter().fold(nothing, |all, next| {
+            let next = Self::new(sample, next, problems);
+            all.merge(next, problems)
+        })
     }
 
-    fn members(sample: &'a str, members: Vec<(String, Node<'a>)>) -> Result<Vec<(String, Self)>, Error> {
-        members.into_iter().map(|(name, node)| Ok((name, Self::new(sample, node)?))).collect()
-    }
-
-    pub(crate) fn location(&self) -> SampleLocation {
-        SampleLocation::new(self.sample, &self.path)
+    pub(crate) fn refuse(&self, problems: &mut Problems, problem: impl FnOnce(SampleLocation) -> Error) {
+        problems.add(self.sample, &self.path, problem);
     }
 
     /// Counts the members, and refuses more than [`MAX_MEMBERS`].
-    fn check_members(&self, count: &mut usize) -> Result<(), Error> {
+    fn check_members(&self, count: &mut usize, problems: &mut Problems) {
         match &self.kind {
-            Kind::Array(elements) => elements.check_members(count),
-            Kind::Object(object) => object.members.iter().try_for_each(|(_, member)| {
-                *count += 1;
-                if *count > MAX_MEMBERS {
-                    return Err(Error::TooManyMembers { location: self.location() });
+            Kind::Array(elements) => elements.check_members(count, problems),
+            Kind::Object(object) => {
+                for (_, member) in &object.members {
+                    if *count == MAX_MEMBERS {
+                        self.refuse(problems, |location| Error::TooManyMembers { location });
+                    }
+                    *count += 1;
+                    member.check_members(count, problems);
                 }
-                member.check_members(count)
-            }),
-            _ => Ok(()),
+            }
+            _ => {}
         }
     }
 
-    fn merge(self, other: Self) -> Result<Self, Error> {
+    fn merge(self, other: Self, problems: &mut Problems) -> Self {
         match (&self.kind, &other.kind) {
-            (Kind::Nothing, _) => Ok(other),
-            (_, Kind::Nothing) => Ok(self),
-            (Kind::Null, _) | (Kind::Int, Kind::Float) => Ok(other),
-            (_, Kind::Null) | (Kind::Float, Kind::Int) => Ok(self),
+            (Kind::Nothing | Kind::Invalid, _) => other,
+            (_, Kind::Nothing | Kind::Invalid) => self,
+            (Kind::Null, _) | (Kind::Int, Kind::Float) => other,
+            (_, Kind::Null) | (Kind::Float, Kind::Int) => self,
             (Kind::Bool, Kind::Bool)
             | (Kind::Int, Kind::Int)
             | (Kind::Float, Kind::Float)
-            | (Kind::String, Kind::String) => Ok(self),
-            _ => self.merge_nested(other),
+            | (Kind::String, Kind::String) => self,
+            _ => self.merge_nested(other, problems),
         }
     }
 
-    fn merge_nested(self, other: Self) -> Result<Self, Error> {
+    fn merge_nested(self, other: Self, problems: &mut Problems) -> Self {
         match (self.kind, other.kind) {
             (Kind::Array(ours), Kind::Array(theirs)) => {
                 // Prefers an example array that has elements.
                 let text = if matches!(ours.kind, Kind::Nothing) { other.text } else { self.text };
-                let kind = Kind::Array(Box::new(ours.merge(*theirs)?));
-                Ok(Self { text, kind, ..self })
+                let kind = Kind::Array(Box::new(ours.merge(*theirs, problems)));
+                Self { text, kind, ..self }
             }
             (Kind::Object(ours), Kind::Object(theirs)) => {
-                let members = merge_members(ours.members, theirs.members)?;
-                Ok(Self { kind: Kind::Object(Object { members, ..ours }), ..self })
+                let members = merge_members(ours.members, theirs.members, problems);
+                Self { kind: Kind::Object(Object { members, ..ours }), ..self }
             }
-            (ours, theirs) => Err(Error::Mixed {
-                location: SampleLocation::new(other.sample, &other.path),
-                found: theirs.name(),
-                other_location: Box::new(SampleLocation::new(self.sample, &self.path)),
-                other: ours.name(),
-            }),
+            (ours, theirs) => {
+                problems.add(other.sample, &other.path, |location| Error::Mixed {
+                    location,
+                    found: theirs.name(),
+                    other_location: Box::new(SampleLocation::new(self.sample, &self.path)),
+                    other: ours.name(),
+                });
+                Self { kind: ours, ..self }
+            }
         }
     }
 }
@@ -146,24 +161,25 @@ impl<'a> Observation<'a> {
 fn merge_members<'a>(
     ours: Vec<(String, Observation<'a>)>,
     theirs: Vec<(String, Observation<'a>)>,
-) -> Result<Vec<(String, Observation<'a>)>, Error> {
+    problems: &mut Problems,
+) -> Vec<(String, Observation<'a>)> {
     let mut merged = ours;
     for (name, theirs) in theirs {
         match merged.iter().position(|(ours, _)| *ours == name) {
             None => merged.push((name, theirs)),
             Some(location) => {
                 let (_, ours) = merged.remove(location);
-                merged.insert(location, (name, ours.merge(theirs)?));
+                merged.insert(location, (name, ours.merge(theirs, problems)));
             }
         }
     }
-    Ok(merged)
+    merged
 }
 
 impl Kind<'_> {
     fn name(&self) -> &'static str {
         match self {
-            Self::Nothing => "nothing",
+            Self::Nothing | Self::Invalid => "nothing",
             Self::Null => "null",
             Self::Bool => "a boolean",
             Self::Int => "a whole number",

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::infer::{Kind, MAX_MEMBERS, Object, Observation};
 use crate::path::Path;
+use crate::problems::Problems;
 use crate::sample::MAX_DEPTH;
 use crate::{Error, SampleLocation, Source};
 
@@ -54,17 +55,16 @@ impl<'a> Schema<'a> {
             location: SampleLocation::new(source.name, &Path::default()),
             reason: error.to_string(),
         })?;
-        source.refuse_repeats()?;
-        let mut reader = Reader { name: source.name, root: &root, members: 0 };
+        let mut problems = Problems::default();
+        source.refuse_repeats(&mut problems);
+        let mut reader = Reader { name: source.name, root: &root, members: 0, problems };
         let at = At { schema: Path::default(), document: Path::default() };
-        let seen = reader.seen(&root, &at, &mut Vec::new())?;
-        if !matches!(seen.kind, Kind::Object(_)) {
-            return Err(reader.wrong(
-                &at.schema.member("type"),
-                "has to be \"object\", because documents are \
-                                                       objects",
-            ));
+        let seen = reader.seen(&root, &at, &mut Vec::new());
+        if !matches!(seen.kind, Kind::Object(_) | Kind::Invalid) {
+            let problem = "has to be \"object\", because documents are objects";
+            reader.wrong(&at.schema.member("type"), problem);
         }
+        let seen = reader.problems.refuse_or(Some(seen))?;
         let title =
             root.get("title").and_then(Value::as_str).map(str::trim).filter(|title| !title.is_empty());
         let given = root.get("examples").and_then(|examples| examples.get(0)).filter(|it| it.is_object());
@@ -83,43 +83,47 @@ struct Reader<'a, 's> {
     name: &'a str,
     root: &'s Value,
     members: usize,
+    problems: Problems,
 }
 
 impl<'a, 's> Reader<'a, 's> {
-    /// `refs` are the references being followed.
-    fn seen(
-        &mut self,
-        schema: &'s Value,
-        at: &At,
-        refs: &mut Vec<&'s str>,
-    ) -> Result<Observation<'a>, Error> {
+    /// `refs` are the references being followed. Invalid if there is a problem.
+    fn seen(&mut self, schema: &'s Value, at: &At, refs: &mut Vec<&'s str>) -> Observation<'a> {
         let Value::Object(keywords) = schema else {
-            return Err(self.wrong(&at.schema, "has to be an object with a type"));
+            self.wrong(&at.schema, "has to be an object with a type");
+            return self.invalid(at);
         };
         if let Some(reference) = keywords.get("$ref") {
-            return self.referred(keywords, reference, at, refs);
+            return self.referred(keywords, reference, at, refs).unwrap_or_else(|| self.invalid(at));
         }
-        let (name, nullable) = self.type_name(keywords, at)?;
+        let Some((name, nullable)) = self.type_name(keywords, at) else { return self.invalid(at) };
         let own: &[&str] = match name {
             "object" => &["type", "properties", "required", "additionalProperties"],
             "array" => &["type", "items"],
             _ => &["type"],
         };
-        self.refuse_others(keywords, own, at)?;
+        self.refuse_others(keywords, own, at);
         let kind = match name {
-            "object" => Kind::Object(self.object(keywords, at, refs)?),
-            "array" => Kind::Array(Box::new(self.items(keywords, at, refs)?)),
+            "object" => self.object(keywords, at, refs).map_or(Kind::Invalid, Kind::Object),
+            "array" => {
+                self.items(keywords, at, refs).map_or(Kind::Invalid, |items| Kind::Array(Box::new(items)))
+            }
             "string" => Kind::String,
             "integer" => Kind::Int,
             "number" => Kind::Float,
             _ => Kind::Bool,
         };
         let text = example_of(keywords, &kind);
-        Ok(Observation { sample: self.name, path: at.document.clone(), text: text.into(), kind, nullable })
+        Observation { sample: self.name, path: at.document.clone(), text: text.into(), kind, nullable }
+    }
+
+    fn invalid(&self, at: &At) -> Observation<'a> {
+        let path = at.document.clone();
+        Observation { sample: self.name, path, text: "".into(), kind: Kind::Invalid, nullable: false }
     }
 
     /// The type's name, and whether `null` is one of its values.
-    fn type_name(&self, keywords: &'s Map<String, Value>, at: &At) -> Result<(&'s str, bool), Error> {
+    fn type_name(&mut self, keywords: &'s Map<String, Value>, at: &At) -> Option<(&'s str, bool)> {
         const TAKES: &str =
             "has to be string, integer, number, boolean, object or array, or one of them and null";
         let location = at.schema.member("type");
@@ -129,8 +133,10 @@ impl<'a, 's> Reader<'a, 's> {
             None if keywords.contains_key("properties") => vec!["object"],
             None => {
                 // A keyword such as `anyOf` or `enum` instead makes a better error.
-                self.refuse_others(keywords, &[], at)?;
-                return Err(self.wrong(&at.schema, "says no type"));
+                if !self.refuse_others(keywords, &[], at) {
+                    self.wrong(&at.schema, "says no type");
+                }
+                return None;
             }
             Some(_) => Vec::new(),
         };
@@ -139,21 +145,25 @@ impl<'a, 's> Reader<'a, 's> {
         let is_known =
             |name: &&str| ["string", "integer", "number", "boolean", "object", "array"].contains(name);
         match names[..] {
-            [name] if is_known(&name) => Ok((name, count > 1)),
-            ["integer", "number"] | ["number", "integer"] => Ok(("number", count > 2)),
-            _ => Err(self.wrong(&location, TAKES)),
+            [name] if is_known(&name) => Some((name, count > 1)),
+            ["integer", "number"] | ["number", "integer"] => Some(("number", count > 2)),
+            _ => {
+                self.wrong(&location, TAKES);
+                None
+            }
         }
     }
 
-    fn refuse_others(&self, keywords: &Map<String, Value>, own: &[&str], at: &At) -> Result<(), Error> {
+    /// Returns whether there are such keywords.
+    fn refuse_others(&mut self, keywords: &Map<String, Value>, own: &[&str], at: &At) -> bool {
         let is_known =
             |name: &str| own.contains(&name) || DESCRIBING.contains(&name) || name.starts_with("x-");
-        match keywords.keys().find(|name| !is_known(name)) {
-            None => Ok(()),
-            Some(name) => {
-                Err(Error::Keyword { location: SampleLocation::new(self.name, &at.schema.member(name)) })
-            }
+        let mut has_others = false;
+        for name in keywords.keys().filter(|name| !is_known(name)) {
+            has_others = true;
+            self.problems.add(self.name, &at.schema.member(name), |location| Error::Keyword { location });
         }
+        has_others
     }
 
     fn referred(
@@ -162,8 +172,8 @@ impl<'a, 's> Reader<'a, 's> {
         reference: &'s Value,
         at: &At,
         refs: &mut Vec<&'s str>,
-    ) -> Result<Observation<'a>, Error> {
-        self.refuse_others(keywords, &["$ref"], at)?;
+    ) -> Option<Observation<'a>> {
+        self.refuse_others(keywords, &["$ref"], at);
         let location = at.schema.member("$ref");
         let found = reference.as_str().and_then(|pointer| {
             // A fragment of a URL may be percent-encoded.
@@ -173,12 +183,12 @@ impl<'a, 's> Reader<'a, 's> {
             Some((pointer, local, schema))
         });
         let Some((pointer, local, schema)) = found else {
-            return Err(
-                self.wrong(&location, "has to name a schema in $defs of this file, as #/$defs/address")
-            );
+            self.wrong(&location, "has to name a schema in $defs of this file, as #/$defs/address");
+            return None;
         };
         if refs.contains(&pointer) {
-            return Err(self.wrong(&location, "refers to itself: models can't be recursive"));
+            self.wrong(&location, "refers to itself: models can't be recursive");
+            return None;
         }
         refs.push(pointer);
         // As JSON Pointer escapes names.
@@ -187,9 +197,9 @@ impl<'a, 's> Reader<'a, 's> {
             schema: steps.fold(Path::default(), |path, step| path.member(&step)),
             document: at.document.clone(),
         };
-        let seen = self.seen(schema, &at, refs)?;
+        let seen = self.seen(schema, &at, refs);
         refs.pop();
-        Ok(seen)
+        Some(seen)
     }
 
     fn object(
@@ -197,7 +207,7 @@ impl<'a, 's> Reader<'a, 's> {
         keywords: &'s Map<String, Value>,
         at: &At,
         refs: &mut Vec<&'s str>,
-    ) -> Result<Object<'a>, Error> {
+    ) -> Option<Object<'a>> {
         self.check_depth(at)?;
         let location = at.schema.member("properties");
         let mut members = Vec::new();
@@ -207,44 +217,51 @@ impl<'a, 's> Reader<'a, 's> {
                 for (name, schema) in properties {
                     self.members += 1;
                     if self.members > MAX_MEMBERS {
-                        let location = SampleLocation::new(self.name, &location);
-                        return Err(Error::TooManyMembers { location });
+                        // Once: each object around this one has too many too.
+                        if self.members == MAX_MEMBERS + 1 {
+                            let too_many = |location| Error::TooManyMembers { location };
+                            self.problems.add(self.name, &location, too_many);
+                        }
+                        return None;
                     }
                     let at = At { schema: location.member(name), document: at.document.member(name) };
-                    members.push((name.clone(), self.seen(schema, &at, refs)?));
+                    members.push((name.clone(), self.seen(schema, &at, refs)));
                 }
             }
-            Some(_) => return Err(self.wrong(&location, "has to be an object")),
+            Some(_) => {
+                self.wrong(&location, "has to be an object");
+                return None;
+            }
         }
-        let required = self.required(keywords, &members, at)?;
+        let required = self.required(keywords, &members, at);
         let closed = match keywords.get("additionalProperties") {
             None | Some(Value::Bool(true)) => false,
             Some(Value::Bool(false)) => true,
             Some(_) => {
-                return Err(self.wrong(&at.schema.member("additionalProperties"), "has to be true or false"));
+                self.wrong(&at.schema.member("additionalProperties"), "has to be true or false");
+                false
             }
         };
-        Ok(Object { members, required, closed })
+        Some(Object { members, required, closed })
     }
 
     fn required(
-        &self,
+        &mut self,
         keywords: &Map<String, Value>,
         members: &[(String, Observation<'_>)],
         at: &At,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Vec<String> {
         let location = at.schema.member("required");
-        let Some(required) = keywords.get("required") else { return Ok(Vec::new()) };
+        let Some(required) = keywords.get("required") else { return Vec::new() };
         let names = required.as_array().map(|names| names.iter().map(Value::as_str).collect());
         let Some(names): Option<Vec<&str>> = names.and_then(|names: Option<_>| names) else {
-            return Err(self.wrong(&location, "has to be an array of names"));
+            self.wrong(&location, "has to be an array of names");
+            return Vec::new();
         };
-        match names.iter().find(|name| !members.iter().any(|(member, _)| member == *name)) {
-            None => Ok(names.into_iter().map(str::to_owned).collect()),
-            Some(name) => {
-                Err(self.wrong(&location, &format!("names {name:?}, which is not one of the properties")))
-            }
+        for name in names.iter().filter(|name| !members.iter().any(|(member, _)| member == *name)) {
+            self.wrong(&location, &format!("names {name:?}, which is not one of the properties"));
         }
+        names.into_iter().map(str::to_owned).collect()
     }
 
     fn items(
@@ -252,26 +269,28 @@ impl<'a, 's> Reader<'a, 's> {
         keywords: &'s Map<String, Value>,
         at: &At,
         refs: &mut Vec<&'s str>,
-    ) -> Result<Observation<'a>, Error> {
+    ) -> Option<Observation<'a>> {
         self.check_depth(at)?;
         let Some(items) = keywords.get("items") else {
-            return Err(self.wrong(
-                &at.schema,
-                "is an array without items, so that the type of its elements is unknown",
-            ));
+            let problem = "is an array without items, so that the type of its elements is unknown";
+            self.wrong(&at.schema, problem);
+            return None;
         };
-        self.seen(items, &At { schema: at.schema.member("items"), document: at.document.index(0) }, refs)
+        let at = At { schema: at.schema.member("items"), document: at.document.index(0) };
+        Some(self.seen(items, &at, refs))
     }
 
-    fn check_depth(&self, at: &At) -> Result<(), Error> {
+    fn check_depth(&mut self, at: &At) -> Option<()> {
         if at.document.depth() < MAX_DEPTH {
-            return Ok(());
+            return Some(());
         }
-        Err(Error::TooDeep { location: SampleLocation::new(self.name, &at.schema), limit: MAX_DEPTH })
+        self.problems.add(self.name, &at.schema, |location| Error::TooDeep { location, limit: MAX_DEPTH });
+        None
     }
 
-    fn wrong(&self, part: &Path, problem: &str) -> Error {
-        Error::Schema { location: SampleLocation::new(self.name, part), problem: problem.to_owned() }
+    fn wrong(&mut self, part: &Path, problem: &str) {
+        let problem = problem.to_owned();
+        self.problems.add(self.name, part, |location| Error::Schema { location, problem });
     }
 }
 

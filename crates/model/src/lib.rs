@@ -26,6 +26,7 @@ mod json_schema;
 mod model;
 mod names;
 mod path;
+mod problems;
 mod rust;
 mod sample;
 mod schema;

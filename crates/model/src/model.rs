@@ -8,6 +8,7 @@ use crate::infer::{self, Observation};
 use crate::json_schema::{self, Schema};
 use crate::names::{self, Scope};
 use crate::path::{compact, shown};
+use crate::problems::Problems;
 use crate::shape;
 use crate::{Error, ORDER, Source};
 
@@ -65,18 +66,21 @@ impl Model {
     /// Builds the model of documents called `name` from samples, or from one JSON Schema.
     ///
     /// # Errors
-    /// What can't be modelled, with its JSON path and file.
+    /// What can't be modelled, each with its JSON path and file.
     pub fn new(name: &str, sources: &[Source<'_>]) -> Result<Self, Error> {
         if let Some(schema) = sources.iter().find(|source| json_schema::is_schema(source)) {
             if sources.len() > 1 {
                 return Err(Error::SchemaAmongSamples { name: schema.name.to_owned() });
             }
             let Schema { title, seen, example } = Schema::read(schema)?;
-            return Self::named(title.as_deref().unwrap_or(name), example, &seen);
+            return Self::named(title.as_deref().unwrap_or(name), example, &seen, Problems::default());
         }
-        let merged = infer::merged(sources)?;
+        let mut problems = Problems::default();
+        let Some(merged) = infer::merged(sources, &mut problems) else {
+            return problems.refuse_or(None);
+        };
         let sample = sources.first().map(|first| compact(first.json)).unwrap_or_default();
-        Self::named(name, sample, &merged)
+        Self::named(name, sample, &merged, problems)
     }
 
     /// The built-in model, from `samples/order.json`.
@@ -141,18 +145,24 @@ impl Model {
         format!("{hash:016x}")
     }
 
-    fn named(name: &str, sample: String, merged: &Observation<'_>) -> Result<Self, Error> {
+    fn named(
+        name: &str,
+        sample: String,
+        merged: &Observation<'_>,
+        problems: Problems,
+    ) -> Result<Self, Error> {
         let stem = names::go_field(name);
-        let mut builder =
-            Builder { structs: Vec::new(), known: Vec::new(), stems: Scope::with(&[stem.as_str()]) };
-        builder.add(&stem, merged)?;
-        Ok(Self {
+        let stems = Scope::with(&[stem.as_str()]);
+        let mut builder = Builder { structs: Vec::new(), known: Vec::new(), stems, problems };
+        builder.add(&stem, merged);
+        let Builder { structs, problems, .. } = builder;
+        problems.refuse_or(Some(Self {
             name: name.to_owned(),
             sample,
-            structs: builder.structs,
+            structs,
             any: false,
             shape: OnceLock::new(),
-        })
+        }))
     }
 
     /// The shape by which documents and rows are converted. It is built once and leaked.
@@ -235,10 +245,11 @@ struct Builder<'a> {
     known: Vec<(String, &'a Observation<'a>, usize)>,
     /// What stands between `Raw` and `Data`.
     stems: Scope,
+    problems: Problems,
 }
 
 impl<'a> Builder<'a> {
-    fn add(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
+    fn add(&mut self, stem: &str, seen: &'a Observation<'a>) -> usize {
         let index = self.structs.len();
         let (name, path) = (format!("Raw{stem}Data"), seen.path.general());
         // Reserves the index before reading members, so that outer structs precede inner ones.
@@ -247,22 +258,22 @@ impl<'a> Builder<'a> {
             _ => (Vec::new(), false),
         };
         self.structs.push(Struct { name, path, members: Vec::new(), required, closed });
-        let members = self.members(stem, seen)?;
+        let members = self.members(stem, seen);
         if let Some(added) = self.structs.get_mut(index) {
             added.members = members;
         }
-        Ok(index)
+        index
     }
 
-    fn members(&mut self, stem: &str, seen: &'a Observation<'a>) -> Result<Vec<Member>, Error> {
-        let infer::Kind::Object(object) = &seen.kind else { return Ok(Vec::new()) };
+    fn members(&mut self, stem: &str, seen: &'a Observation<'a>) -> Vec<Member> {
+        let infer::Kind::Object(object) = &seen.kind else { return Vec::new() };
         let mut go = Scope::with(&["LocalID"]);
         let mut rust = Scope::with(&["local_id"]);
         let mut named = Vec::with_capacity(object.members.len());
         for (json_name, seen) in &object.members {
             let go_name = go.claim(names::go_field(json_name));
             let rust_name = names::rust_ident(&rust.claim(names::rust_field(json_name)));
-            let kind = self.kind(stem, &go_name, seen)?;
+            let kind = self.kind(stem, &go_name, seen);
             let example = compact(&seen.text);
             let doc = doc(seen, &kind, &example);
             named.push(Member {
@@ -276,36 +287,43 @@ impl<'a> Builder<'a> {
                 example,
             });
         }
-        Ok(named)
+        named
     }
 
-    fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Observation<'a>) -> Result<Kind, Error> {
-        Ok(match &seen.kind {
-            infer::Kind::Bool => Kind::Bool,
+    fn kind(&mut self, parent: &str, go_name: &str, seen: &'a Observation<'a>) -> Kind {
+        match &seen.kind {
+            // With a problem, the model is not used.
+            infer::Kind::Bool | infer::Kind::Invalid => Kind::Bool,
             infer::Kind::Int => Kind::Int,
             infer::Kind::Float => Kind::Float,
             infer::Kind::String => Kind::String,
-            infer::Kind::Array(elements) => Kind::Slice(Box::new(self.kind(parent, go_name, elements)?)),
-            infer::Kind::Object(_) => Kind::Struct(self.nested(parent, go_name, seen)?),
-            infer::Kind::Null => return Err(Error::OnlyNull { location: seen.location() }),
-            infer::Kind::Nothing => return Err(Error::OnlyEmpty { location: seen.location() }),
-        })
+            infer::Kind::Array(elements) => Kind::Slice(Box::new(self.kind(parent, go_name, elements))),
+            infer::Kind::Object(_) => Kind::Struct(self.nested(parent, go_name, seen)),
+            infer::Kind::Null => {
+                seen.refuse(&mut self.problems, |location| Error::OnlyNull { location });
+                Kind::Bool
+            }
+            infer::Kind::Nothing => {
+                seen.refuse(&mut self.problems, |location| Error::OnlyEmpty { location });
+                Kind::Bool
+            }
+        }
     }
 
     /// The struct of a nested object: an existing one with the same preferred name and the same members, or a new one
     /// named after the member, or after parent and member.
-    fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Observation<'a>) -> Result<usize, Error> {
+    fn nested(&mut self, parent: &str, wanted: &str, seen: &'a Observation<'a>) -> usize {
         let same = |known: &&(String, &Observation<'_>, usize)| {
             known.0 == wanted && known.1.kind.is_same(&seen.kind)
         };
         if let Some(&(_, _, index)) = self.known.iter().find(same) {
-            return Ok(index);
+            return index;
         }
         let plain = self.stems.try_claim(wanted);
         let stem = if plain { wanted.to_owned() } else { self.stems.claim(format!("{parent}{wanted}")) };
-        let index = self.add(&stem, seen)?;
+        let index = self.add(&stem, seen);
         self.known.push((wanted.to_owned(), seen, index));
-        Ok(index)
+        index
     }
 }
 

@@ -6,11 +6,12 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::path::Path;
-use crate::{Error, SampleLocation, Source};
+use crate::problems::Problems;
+use crate::{Error, Source};
 
 /// Maximum nesting. Deeper values could not be decoded: serde_json stops at 128.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -31,103 +32,132 @@ pub(crate) enum Value<'a> {
     String,
     Array(Vec<Node<'a>>),
     Object(Vec<(String, Node<'a>)>),
+    /// It has a problem.
+    Invalid,
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn tree(&self) -> Result<Node<'a>, Error> {
+    /// `None` if it is not JSON.
+    pub(crate) fn tree(&self, problems: &mut Problems) -> Option<Node<'a>> {
         let root = Path::default();
-        let raw: &RawValue = serde_json::from_str(self.json).map_err(|err| self.syntax(&root, &err))?;
-        self.node(raw.get(), root, 1)
+        let raw: &RawValue = self.parsed(self.json, &root, problems)?;
+        Some(self.node(raw.get(), root, 1, problems))
     }
 
     /// Refuses an object that repeats a name; the document is valid JSON that is not nested too deeply for serde_json.
-    pub(crate) fn refuse_repeats(&self) -> Result<(), Error> {
-        self.refuse_repeats_in(self.json.trim_ascii_start(), &Path::default())
+    pub(crate) fn refuse_repeats(&self, problems: &mut Problems) {
+        self.refuse_repeats_in(self.json.trim_ascii_start(), &Path::default(), problems);
     }
 
-    fn refuse_repeats_in(&self, text: &str, path: &Path) -> Result<(), Error> {
+    fn refuse_repeats_in(&self, text: &'a str, path: &Path, problems: &mut Problems) {
         match text.as_bytes().first() {
             Some(b'{') => {
-                let Members(members) = serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
-                self.check_duplicates(path, &members)?;
-                members
-                    .iter()
-                    .try_for_each(|(name, raw)| self.refuse_repeats_in(raw.get(), &path.member(name)))
+                let Some(Members(members)) = self.parsed(text, path, problems) else { return };
+                for (name, raw) in self.without_repeated(members, path, problems) {
+                    self.refuse_repeats_in(raw.get(), &path.member(&name), problems);
+                }
             }
             Some(b'[') => {
-                let elements: Vec<&RawValue> =
-                    serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
-                elements
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(i, raw)| self.refuse_repeats_in(raw.get(), &path.index(i)))
+                let elements: Vec<&RawValue> = self.parsed(text, path, problems).unwrap_or_default();
+                for (index, raw) in elements.into_iter().enumerate() {
+                    self.refuse_repeats_in(raw.get(), &path.index(index), problems);
+                }
             }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
-    fn node(&self, text: &'a str, path: Path, depth: usize) -> Result<Node<'a>, Error> {
+    fn node(&self, text: &'a str, path: Path, depth: usize, problems: &mut Problems) -> Node<'a> {
         let value = match text.as_bytes().first() {
-            Some(b'{') => Value::Object(self.object(text, &path, depth)?),
-            Some(b'[') => Value::Array(self.array(text, &path, depth)?),
-            Some(b'"') => self.decodes::<String>(text, &path).map(|()| Value::String)?,
-            Some(b't' | b'f') => Value::Bool,
-            Some(b'n') => Value::Null,
-            _ => self.number(text, &path)?,
+            Some(b'{') => self.object(text, &path, depth, problems).map(Value::Object),
+            Some(b'[') => self.array(text, &path, depth, problems).map(Value::Array),
+            Some(b'"') => self.parsed::<String>(text, &path, problems).map(|_| Value::String),
+            Some(b't' | b'f') => Some(Value::Bool),
+            Some(b'n') => Some(Value::Null),
+            _ => self.number(text, &path, problems),
         };
-        Ok(Node { path, text, value })
+        Node { path, text, value: value.unwrap_or(Value::Invalid) }
     }
 
-    fn object(&self, text: &'a str, path: &Path, depth: usize) -> Result<Vec<(String, Node<'a>)>, Error> {
-        self.check_depth(path, depth)?;
-        let Members(members) = serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
-        self.check_duplicates(path, &members)?;
+    fn object(
+        &self,
+        text: &'a str,
+        path: &Path,
+        depth: usize,
+        problems: &mut Problems,
+    ) -> Option<Vec<(String, Node<'a>)>> {
+        self.check_depth(path, depth, problems)?;
+        let Members(members) = self.parsed(text, path, problems)?;
+        let members = self.without_repeated(members, path, problems).into_iter();
         let node = |(name, raw): (String, &'a RawValue)| {
-            let node = self.node(raw.get(), path.member(&name), depth + 1)?;
-            Ok((name, node))
+            let node = self.node(raw.get(), path.member(&name), depth + 1, problems);
+            (name, node)
         };
-        members.into_iter().map(node).collect()
+        Some(members.map(node).collect())
     }
 
-    fn array(&self, text: &'a str, path: &Path, depth: usize) -> Result<Vec<Node<'a>>, Error> {
-        self.check_depth(path, depth)?;
-        let elements: Vec<&'a RawValue> =
-            serde_json::from_str(text).map_err(|err| self.syntax(path, &err))?;
-        let node = |(i, raw): (usize, &'a RawValue)| self.node(raw.get(), path.index(i), depth + 1);
-        elements.into_iter().enumerate().map(node).collect()
+    fn array(
+        &self,
+        text: &'a str,
+        path: &Path,
+        depth: usize,
+        problems: &mut Problems,
+    ) -> Option<Vec<Node<'a>>> {
+        self.check_depth(path, depth, problems)?;
+        let elements: Vec<&'a RawValue> = self.parsed(text, path, problems)?;
+        let elements = elements.into_iter().enumerate();
+        Some(elements.map(|(i, raw)| self.node(raw.get(), path.index(i), depth + 1, problems)).collect())
     }
 
     /// As in Go: with a fraction or an exponent, a number is a float, whatever its value.
-    fn number(&self, text: &str, path: &Path) -> Result<Value<'a>, Error> {
+    fn number(&self, text: &str, path: &Path, problems: &mut Problems) -> Option<Value<'a>> {
         if text.contains(['.', 'e', 'E']) {
-            return self.decodes::<f64>(text, path).map(|()| Value::Float);
+            return self.parsed::<f64>(text, path, problems).map(|_| Value::Float);
         }
-        let too_big = |_| Error::TooBig { location: SampleLocation::new(self.name, path) };
-        text.parse::<i64>().map(|_| Value::Int).map_err(too_big)
+        if text.parse::<i64>().is_err() {
+            problems.add(self.name, path, |location| Error::TooBig { location });
+            return None;
+        }
+        Some(Value::Int)
     }
 
-    /// `RawValue` checks only syntax: lone surrogates and numbers like `1e999` are detected here.
-    fn decodes<T: DeserializeOwned>(&self, text: &str, path: &Path) -> Result<(), Error> {
-        serde_json::from_str::<T>(text).map(drop).map_err(|err| self.syntax(path, &err))
-    }
-
-    fn check_depth(&self, path: &Path, depth: usize) -> Result<(), Error> {
-        let too_deep = || Error::TooDeep { location: SampleLocation::new(self.name, path), limit: MAX_DEPTH };
-        if depth > MAX_DEPTH { Err(too_deep()) } else { Ok(()) }
-    }
-
-    fn check_duplicates(&self, path: &Path, members: &[(String, &RawValue)]) -> Result<(), Error> {
-        let mut seen = HashSet::new();
-        match members.iter().find(|(name, _)| !seen.insert(name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => {
-                Err(Error::Duplicate { location: SampleLocation::new(self.name, &path.member(name)) })
+    /// `RawValue` checks only syntax: lone surrogates and numbers like `1e999` are detected where they are parsed.
+    fn parsed<T: Deserialize<'a>>(&self, text: &'a str, path: &Path, problems: &mut Problems) -> Option<T> {
+        match serde_json::from_str(text) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                let reason = error.to_string();
+                problems.add(self.name, path, |location| Error::Syntax { location, reason });
+                None
             }
         }
     }
 
-    fn syntax(&self, path: &Path, err: &serde_json::Error) -> Error {
-        Error::Syntax { location: SampleLocation::new(self.name, path), reason: err.to_string() }
+    fn check_depth(&self, path: &Path, depth: usize, problems: &mut Problems) -> Option<()> {
+        if depth > MAX_DEPTH {
+            problems.add(self.name, path, |location| Error::TooDeep { location, limit: MAX_DEPTH });
+            return None;
+        }
+        Some(())
+    }
+
+    /// The members, of repeated ones the first.
+    fn without_repeated(
+        &self,
+        members: Vec<(String, &'a RawValue)>,
+        path: &Path,
+        problems: &mut Problems,
+    ) -> Vec<(String, &'a RawValue)> {
+        let mut seen = HashSet::new();
+        let mut kept = Vec::with_capacity(members.len());
+        for (name, raw) in members {
+            if seen.insert(name.clone()) {
+                kept.push((name, raw));
+            } else {
+                problems.add(self.name, &path.member(&name), |location| Error::Duplicate { location });
+            }
+        }
+        kept
     }
 }
 

@@ -161,6 +161,33 @@ fn mixed_types_are_refused() {
 }
 
 #[test]
+fn all_problems_are_named_at_once_each_once() {
+    let first =
+        r#"{"n": null, "big": 9223372036854775808, "a": [1, "x", "y"], "o": {"x": 1, "x": 2}, "s": "t"}"#;
+    let message = types(&[first, "{", r#"{"s": 1, "o": {"x": "z", "e": []}}"#]).unwrap_err().to_string();
+    let lines: Vec<_> = message.lines().map(str::trim_start).collect();
+    let expected = [
+        "8 problems:",
+        "1: $.big is a whole number of more than 64 bits",
+        "1: $.o.x is repeated",
+        "1: $.a[1] is a string, but 1: $.a[0] is a whole number",
+        "2: $: not valid JSON",
+        "3: $.o.x is a string, but 1: $.o.x is a whole number",
+        "3: $.s is a whole number, but 1: $.s is a string",
+        "1: $.n is null in every sample",
+        "3: $.o.e is an empty array in every sample",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{message}");
+    for start in expected {
+        assert!(lines.iter().any(|line| line.starts_with(start)), "no {start} in {message}");
+    }
+    let many: Vec<_> = (0..1000).map(|n| format!("\"m{n}\": null")).collect();
+    let message = types(&[&format!("{{{}}}", many.join(","))]).unwrap_err().to_string();
+    assert_eq!(message.lines().count(), 21);
+    assert!(message.starts_with("20 problems, and there are more:\n  1: $.m0 is null"), "{message}");
+}
+
+#[test]
 fn a_name_twice_in_one_object_is_refused() {
     check_refused(&[r#"{"o": {"foo-bar": 1, "foo\u002dbar": 1}}"#], r#"1: $.o["foo-bar"] is repeated"#);
 }

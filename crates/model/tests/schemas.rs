@@ -169,6 +169,43 @@ fn what_says_no_type_is_refused_with_its_path() {
 }
 
 #[test]
+fn all_problems_of_a_schema_are_named_at_once() {
+    let refused = read(&json!({
+        "$schema": "x",
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            "a": {"type": "string", "minLength": 1, "maxLength": 2},
+            "b": {"$ref": "#/$defs/none"},
+            "c": {"type": "array"},
+            "d": {"$ref": "#/$defs/d"},
+            "e": {"$ref": "#/$defs/d"},
+        },
+        "required": ["x", "y"],
+        "additionalProperties": {},
+        "$defs": {"d": {"type": "date"}},
+    }));
+    let message = refused.unwrap_err();
+    let found: Vec<_> = message.lines().skip(1).map(|line| line.trim_start().to_owned()).collect();
+    let expected = [
+        "$.minProperties: this keyword",
+        "$.properties.a.minLength: this keyword",
+        "$.properties.a.maxLength: this keyword",
+        "$.properties.b[\"$ref\"] has to name a schema",
+        "$.properties.c is an array without items",
+        "$[\"$defs\"].d.type has to be string",
+        "$.required names \"x\"",
+        "$.required names \"y\"",
+        "$.additionalProperties has to be",
+    ];
+    assert_eq!(found.len(), expected.len(), "{message}");
+    for problem in expected {
+        let start = format!("parcel.schema.json: {problem}");
+        assert!(found.iter().any(|line| line.starts_with(&start)), "no {start} in {message}");
+    }
+}
+
+#[test]
 fn references_are_of_this_file_and_have_an_end() {
     let at = r#"parcel.schema.json: $.properties.a["$ref"] has to name a schema in $defs"#;
     for reference in ["#/$defs/b", "other.json#/$defs/a", "#/properties/a", "#"] {
