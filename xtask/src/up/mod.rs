@@ -56,7 +56,7 @@ pub(crate) struct Options {
     /// Port of NATS, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
     nats_port: u16,
-    /// Model of the documents: a sample, several (separated by commas, or a folder), or a JSON Schema; any for
+    /// Model of the documents: a sample, several (separated by commas, or a folder of .json files), or a JSON Schema; any for
     /// arbitrary JSON objects [default: the order]
     #[arg(long, value_name = "FILE", env = "MODEL")]
     model: Option<String>,

@@ -34,8 +34,10 @@ pub enum UnknownMembers {
 /// The setting `MODEL`.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// Model of the documents: a sample, several samples (separated by commas, or a folder), or a JSON Schema; any for
-    /// arbitrary JSON objects, stored and served byte for byte. By default the built-in order.
+    /// Model of the documents: a sample, several samples, or one JSON Schema; any for arbitrary JSON objects, stored and
+    /// served byte for byte. Several files are separated by commas, and read from first to last. Of a folder, the files
+    /// that end in .json are read, sorted by name. Documents are called by the first file or folder, or by the title of
+    /// the schema. By default the built-in order.
     #[arg(long, env = "MODEL", value_name = "FILE,…")]
     pub model: Option<String>,
 }
@@ -69,7 +71,7 @@ pub enum ModelCommand {
 /// `orderd model infer`
 #[derive(Args, Debug, Clone)]
 pub struct InferArgs {
-    /// Sample documents, or folders of them.
+    /// Sample documents, or folders of them (their files that end in .json), read from first to last.
     #[arg(required = true, value_name = "SAMPLE")]
     pub samples: Vec<PathBuf>,
 }

@@ -81,12 +81,19 @@ pub(crate) fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     for entry in fs::read_dir(path).map_err(failed)? {
         files.push(entry.map_err(failed)?.path());
     }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.retain(|file| is_sample(file));
     if files.is_empty() {
         return Err(wrong("MODEL", format!("{} has no file that ends in .json", path.display())));
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file of a folder is read. As in a shell, one that begins with a dot is hidden: editors leave such files.
+fn is_sample(file: &Path) -> bool {
+    let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    is_json && !is_hidden && !file.is_dir()
 }
 
 /// The first file or folder of a setting.
@@ -248,9 +255,12 @@ mod tests {
             ("a,c.json", "\u{feff}{\"a\": 1}"),
             ("notes.txt", "none"),
             ("s.schema.yaml", ""),
+            (".#b.json", "{"),
+            ("c.JSON", r#"{"c": 1}"#),
         ] {
             fs::write(path(name), text).unwrap();
         }
+        fs::create_dir(path("older.json")).unwrap();
         let names = |model: &Model| {
             model.shape().members.iter().map(|member| member.json_name).collect::<Vec<_>>().join(" ")
         };
@@ -259,9 +269,12 @@ mod tests {
         let comma = given(&path("a,c.json")).unwrap();
         assert_eq!((comma.name.as_str(), names(&comma).as_str()), ("a,c", "a"));
         let all = given(&path("")).unwrap();
-        assert_eq!((all.name.as_str(), names(&all).as_str()), ("parcels", "a b"));
+        assert_eq!((all.name.as_str(), names(&all).as_str()), ("parcels", "a b c"));
         let two = given(&format!("{}, {}", path("b.json"), path("b.json"))).unwrap();
         assert_eq!((two.name.as_str(), names(&two).as_str()), ("b", "b"));
+        // In the order of the list.
+        let listed = given(&format!("{},{}", path("c.JSON"), path("b.json"))).unwrap();
+        assert_eq!(names(&listed), "c b");
         assert!(search(None, &one).unwrap().0.is_empty());
         let missing = given(&path("none.json")).unwrap_err();
         assert!(missing.starts_with("MODEL: can't read ") && missing.contains("none.json"), "{missing}");
