@@ -24,6 +24,14 @@ pub(crate) async fn explain(servers: &[Server]) -> Option<String> {
 
 /// Why one server can't be reached: its address, the cause, and what to do.
 pub(crate) fn describe(server: &ServerAddr, error: &str) -> String {
+    describe_with(advice, server, error)
+}
+
+/// What to do about a cause.
+pub(crate) type Advice = fn(&str) -> Option<&'static str>;
+
+/// The same, with other advice.
+pub(crate) fn describe_with(advice: Advice, server: &ServerAddr, error: &str) -> String {
     let cause = cause(error);
     match advice(&cause) {
         Some(advice) => format!("{}: {cause}; {advice}", shown(server)),

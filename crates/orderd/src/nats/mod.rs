@@ -223,6 +223,15 @@ pub(crate) async fn connect_once_observed(
     settings: &Nats,
     observe: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, anyhow::Error> {
+    connect_once_advised(settings, failure::advice, observe).await
+}
+
+/// The same, with `advice` about why there is no connection.
+pub(crate) async fn connect_once_advised(
+    settings: &Nats,
+    advice: failure::Advice,
+    observe: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, anyhow::Error> {
     let observe = Arc::new(observe);
     let mut failures = Vec::new();
     let servers = settings.servers();
@@ -238,7 +247,7 @@ pub(crate) async fn connect_once_observed(
                 client.set_server_pool(&servers[..]).await?;
                 return Ok(client);
             }
-            Err(error) => failures.push(failure::describe(server, &error.to_string())),
+            Err(error) => failures.push(failure::describe_with(advice, server, &error.to_string())),
         }
     }
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))

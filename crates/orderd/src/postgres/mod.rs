@@ -71,6 +71,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time limit for a command's connection, including the first answer: a pooler accepts connections before it has one to
+/// the server.
+const COMMAND_CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// How long startup waits for the check of the table.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -279,10 +283,11 @@ async fn moved(connection: &Connection) {
 /// As [`connect`], within a time limit, however many servers there are.
 pub(crate) async fn connect_in_time(settings: &Postgres) -> Result<Connection, ConnectError> {
     let connected = timeout(LONG_TIMEOUT, connect(settings)).await;
-    connected.unwrap_or_else(|_| {
-        let target = settings.target.current();
-        Err(ConnectError(target.servers.0.iter().map(failure::silent).collect()))
-    })
+    connected.unwrap_or_else(|_| Err(all_silent(settings)))
+}
+
+fn all_silent(settings: &Postgres) -> ConnectError {
+    ConnectError(settings.target.current().servers.0.iter().map(failure::silent).collect())
 }
 
 /// Waits for a query without a time limit, unless another server accepts writes meanwhile.
@@ -531,9 +536,17 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Connects once, for a command.
+/// Connects once, for a command, which a user waits for.
+///
+/// # Errors
+/// Why not; no answer within [`COMMAND_CONNECT_TIMEOUT`].
 pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connection> {
-    Ok(connect(settings).await?)
+    let answered = async {
+        let connection = connect(settings).await?;
+        connection.client.batch_execute("").await.map_err(explain)?;
+        Ok(connection)
+    };
+    timeout(COMMAND_CONNECT_TIMEOUT, answered).await.unwrap_or_else(|_| Err(all_silent(settings).into()))
 }
 
 /// Creates a table. Succeeds if the role may not, but the table exists.

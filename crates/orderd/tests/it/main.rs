@@ -55,6 +55,7 @@ mod check_settings;
 mod access;
 mod replaced;
 mod connection_errors;
+mod stuck_servers;
 mod memory_limit;
 mod hosts;
 mod ids;

@@ -62,7 +62,13 @@ impl StanServer {
         let discover = format!("_STAN.discover.{}", args.cluster);
         let subjects: ConnectResponse = ask(&client, &discover, &request)
             .await
-            .with_context(|| format!("no NATS Streaming server of cluster {} answers", args.cluster))?;
+            .with_context(|| {
+                format!(
+                    "no NATS Streaming server of cluster {} answers; set --cluster to its cluster id, and STAN_URL to its \
+                     address",
+                    args.cluster
+                )
+            })?;
         refused(&subjects.error).with_context(|| {
             format!("can't connect as {client_id}; is the program with that client id stopped?")
         })?;
