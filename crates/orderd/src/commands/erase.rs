@@ -17,6 +17,7 @@ use super::http_client;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
+use crate::dead_letters::store::DeadLetterStore;
 use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
 use crate::logging::audit;
 use crate::nats::stream_scan::Scan;
@@ -48,6 +49,8 @@ pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let age = config::keep("--older-than", args.older_than.as_deref())?;
     let consent = if args.dry_run { Consent::DryRun } else { Consent::of(args.yes) };
     let client = nats::connect_usable(&nats).await?;
+    // Otherwise, dead letters would stay and not be missed.
+    DeadLetterStore::new(client.clone(), &nats).refuse_wrong_stream().await?;
     let eraser = Eraser { postgres, nats, client };
     let mut erasing = eraser.connect().await?;
     match (criterion, age) {
@@ -308,7 +311,7 @@ async fn say_partitions(
         let name = &partition.name;
         let kept = |why: &Hindrance| {
             format!(
-                "KEEP={named} would not drop the partition {name}: {why}; it would be emptied row by row\n"
+                "orderd serve with KEEP={named} would not drop the partition {name}, but delete its old rows: {why}\n"
             )
         };
         let line = if let Some(hindrance) = &partition.hindrance {
@@ -317,7 +320,8 @@ async fn say_partitions(
             let (rows, stay) =
                 old_partitions::count(client, &partition, cutoff).await.map_err(postgres::explain)?;
             let rows = counted(rows, "row");
-            let whole = format!("KEEP={named} would drop the partition {name}, with {rows}\n");
+            let whole =
+                format!("orderd serve with KEEP={named} would drop the partition {name}, with {rows}\n");
             if stay > 0 { kept(&Hindrance::RowsThatStay) } else { whole }
         };
         super::print(&line)?;
@@ -325,7 +329,7 @@ async fn say_partitions(
     Ok(())
 }
 
-/// How many messages a service with this `KEEP` would purge from the stream.
+/// How many messages a service with this `KEEP` would remove from the stream.
 async fn say_messages(
     client: &tokio_postgres::Client,
     eraser: &Eraser,
@@ -339,7 +343,9 @@ async fn say_messages(
     let name = &info.config.name;
     if !orders_stream::is_made_by_orderd(info) {
         let why = "orderd did not create it";
-        super::print(&format!("KEEP={named} would purge nothing from the stream {name}: {why}\n"))?;
+        super::print(&format!(
+            "orderd serve with KEEP={named} would remove no messages from the stream {name}: {why}\n"
+        ))?;
         return Ok(());
     }
     let (table, topic) = (postgres.table.clone(), nats.topic.clone());
@@ -367,7 +373,9 @@ async fn say_messages(
         }
     };
     let count = counted(count, "message");
-    super::print(&format!("KEEP={named} would purge {count} from the stream {name}\n"))?;
+    super::print(&format!(
+        "orderd serve with KEEP={named} would remove {count} of that age from the stream {name}\n"
+    ))?;
     Ok(())
 }
 

@@ -45,6 +45,36 @@ async fn an_erased_order_is_gone_everywhere_and_stays_away() {
     assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED, "without a token for it nobody can erase");
 }
 
+/// Dead letters would stay in the right stream, and nobody would notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn erase_refuses_a_missing_stream_of_dead_letters_and_that_of_another_installation() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    let others = async_nats::jetstream::stream::Config {
+        name: "OTHER_DEAD".into(),
+        subjects: vec!["dead.OTHER.>".into()],
+        ..Default::default()
+    };
+    stack.jetstream().await.create_stream(others).await.unwrap();
+    let addr = service.addr.to_string();
+    for (stream, words) in
+        [("NONE", "NATS_DEAD_STREAM: there is no stream NONE"), ("OTHER_DEAD", "the stream OTHER_DEAD")]
+    {
+        let commands: [&[&str]; 3] = [
+            &["--older-than", "400d", "--dry-run"],
+            &["--yes", "1-1"],
+            &["--yes", "--where", "order_uid=a", "--http-addr", &addr],
+        ];
+        for command in commands {
+            let flags = ["erase", "--nats-dead-stream", stream];
+            let output = stack.run(&[&flags, command].concat(), "").await;
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(output.status.code() == Some(1) && said.contains(words), "{command:?}: {said}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_stays_away_from_a_table_that_is_restored() {
     let stack = Stack::new();

@@ -131,7 +131,7 @@ async fn orders_older_than_a_time_are_counted_and_erased() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let counted = "would erase all orders older than 400d (3 rows, 0 dead letters) and their messages; nothing is \
-                   changed\nKEEP=400d would purge 0 messages from the stream ORDERS\n";
+                   changed\norderd serve with KEEP=400d would remove 0 messages of that age from the stream ORDERS\n";
     assert_eq!(said(&["--dry-run"]).await, (Some(0), counted.to_owned()));
     assert_eq!(stack.rows(), 6);
     let erased = "3 orders erased: 3 rows, 0 messages, 0 dead letters\n".to_owned();
@@ -161,7 +161,7 @@ async fn dead_letters_older_than_a_time_are_counted_and_erased_with_or_without_r
     let would = |counts: &str, messages: &str| {
         format!(
             "would erase all orders older than 400d ({counts}) and their messages; nothing is changed\n\
-             KEEP=400d would purge {messages} from the stream ORDERS\n"
+             orderd serve with KEEP=400d would remove {messages} of that age from the stream ORDERS\n"
         )
     };
     let stored = async || {
@@ -179,7 +179,8 @@ async fn dead_letters_older_than_a_time_are_counted_and_erased_with_or_without_r
     // The two dead letters of today, and the note of the erased key.
     assert_eq!(stored().await, (0, [2, 3]));
     let (code, out, errors) = said(&["--dry-run"]).await;
-    assert_eq!((code, out.as_str()), (Some(1), "KEEP=400d would purge 0 messages from the stream ORDERS\n"));
+    let none = "orderd serve with KEEP=400d would remove 0 messages of that age from the stream ORDERS\n";
+    assert_eq!((code, out.as_str()), (Some(1), none));
     assert!(errors.contains("no row and no dead letter is older than 400d"), "{errors}");
 
     put_clock(&stack, "500 days");
@@ -270,10 +271,10 @@ async fn partitions_that_are_wholly_older_than_keep_are_dropped() {
     assert_eq!(
         String::from_utf8(dry.stdout).unwrap(),
         "would erase all orders older than 400d (4 rows, 0 dead letters) and their messages; nothing is changed\n\
-         KEEP=400d would not drop the partition public.odd: it has rows that stay: their ids have no time; \
-         it would be emptied row by row\n\
-         KEEP=400d would drop the partition public.older, with 3 rows\n\
-         KEEP=400d would purge 0 messages from the stream ORDERS\n"
+         orderd serve with KEEP=400d would not drop the partition public.odd, but delete its old rows: it has rows \
+         that stay: their ids have no time\n\
+         orderd serve with KEEP=400d would drop the partition public.older, with 3 rows\n\
+         orderd serve with KEEP=400d would remove 0 messages of that age from the stream ORDERS\n"
     );
     assert_eq!((partitions(&stack).as_str(), stack.rows()), ("\"Now\" odd older others", 25));
     drop(before);
