@@ -163,6 +163,39 @@ fn a_service_that_ends_by_itself_stops_everything() {
 }
 
 #[test]
+fn a_server_that_ends_by_itself_stops_everything_and_says_why() {
+    for (name, folder, log) in [("PostgreSQL", "postgres", "postgres.log"), ("NATS", "nats", "nats.log")] {
+        let temp_dir = TempDir::new().unwrap();
+        let mut up = up(&temp_dir, "");
+        up.wait_until_ready();
+        let program = if name == "NATS" { "nats-server" } else { "postgres" };
+        kill_child_of(&up.child, program);
+        let line = up.see(&format!("{name} ended: signal: 9"));
+        let log = temp_dir.path().join("data").join(folder).join(log);
+        assert!(
+            line.contains(folder) && line.contains(&log.file_name().unwrap().to_string_lossy()[..]),
+            "{line}"
+        );
+        let (status, lines) = up.end();
+        assert_eq!(status.code(), Some(1));
+        let last = std::fs::read_to_string(&log).unwrap();
+        let last = last.lines().next_back().unwrap_or_default();
+        assert!(lines.iter().any(|line| line.trim_end().ends_with(last)), "no {last:?} in {lines:#?}");
+    }
+}
+
+/// Kills the server that `up` has started with SIGKILL.
+fn kill_child_of(up: &Child, program: &str) {
+    let children =
+        Command::new("ps").args(["-o", "pid=,comm=", "--ppid", &up.id().to_string()]).output().unwrap();
+    let children = String::from_utf8(children.stdout).unwrap();
+    let is_it = |line: &&str| line.split_whitespace().nth(1).is_some_and(|name| name.starts_with(program));
+    let line = children.lines().find(is_it).unwrap_or_else(|| panic!("no {program} in {children}"));
+    let pid = line.split_whitespace().next().unwrap();
+    assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+}
+
+#[test]
 fn a_service_that_does_not_start_stops_everything() {
     let temp_dir = TempDir::new().unwrap();
     let (status, lines) = up(&temp_dir, "refuse").end();

@@ -112,6 +112,11 @@ impl Nats {
         self.home.join("store")
     }
 
+    /// How it ended by itself, and the last lines of its log; `None` while it runs or is stopped.
+    pub fn end_in_words(&mut self) -> Option<String> {
+        self.process.as_mut().and_then(Process::end_in_words)
+    }
+
     /// Its log since the last start.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()

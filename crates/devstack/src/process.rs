@@ -138,6 +138,17 @@ impl Process {
         self.wait(Duration::from_secs(30))
     }
 
+    /// How it ended, and the last lines of its log; `None` while it runs.
+    pub fn end_in_words(&mut self) -> Option<String> {
+        let status = if self.has_ended() { self.wait(Duration::from_secs(1))? } else { return None };
+        let said = self.log();
+        let lines: Vec<&str> = said.lines().collect();
+        let last: String =
+            lines[lines.len().saturating_sub(5)..].iter().map(|line| format!("\n  {line}")).collect();
+        let log = self.log.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        Some(format!("{} ended: {status}; the end of its log, {log}:{last}", self.name))
+    }
+
     /// Its log since the start.
     pub fn log(&self) -> String {
         let bytes = self.log.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();

@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, Prometheus, cargo, tools};
 
 pub(crate) use data_dir::{DataDir, PROGRAM};
-use service::Service;
+use service::{End, Service};
 use signals::Signals;
 
 use crate::say;
@@ -90,13 +90,15 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     say(&format!(
         "Ctrl-C stops everything. In another terminal: {other}cargo xtask orderd publish --count 10"
     ));
-    let ended_by_itself = stack.service.wait_for_end_or(&signals);
+    let ended_by_itself = stack.service.wait_for_end_or(&signals, || stack.servers.end_in_words());
     let result = match ended_by_itself {
-        Some(status) => Err(anyhow::anyhow!("orderd exited unexpectedly: {status}")),
+        Some(End::Service(status)) => Err(anyhow::anyhow!("orderd exited unexpectedly: {status}")),
+        // Without the server nothing more can be tried; going on would hide why.
+        Some(End::Server(how)) => stack.service.stop(&signals).and(Err(anyhow::anyhow!("{how}"))),
         None => stack.service.stop(&signals),
     };
     data_dir.forget_settings();
-    stack.stop_servers();
+    stack.servers.stop();
     result.map(|()| ExitCode::SUCCESS)
 }
 
@@ -113,6 +115,10 @@ fn install(options: &Options) -> Result<()> {
 struct Stack {
     service: Service,
     _prometheus: Option<Prometheus>,
+    servers: Servers,
+}
+
+struct Servers {
     nats: Nats,
     postgres: Postgres,
 }
@@ -134,21 +140,29 @@ impl Stack {
         }
         let address = ports::free("orderd", options.http_addr)?;
         let mut settings = settings(address, &postgres, &nats);
+        let mut servers = Servers { nats, postgres };
         settings.extend(options.model.as_deref().and_then(model));
         data_dir.keep_settings(&program, &settings)?;
         let mut service = Service::start(&program, address, &settings)?;
-        if !service.wait_until_ready(signals)? {
+        if !service.wait_until_ready(signals, || servers.end_in_words())? {
             return Ok(None);
         }
         let prometheus = options.prometheus.then(|| start_prometheus(data_dir, address)).transpose()?;
-        Ok(Some(Self { service, _prometheus: prometheus, nats, postgres }))
+        Ok(Some(Self { service, _prometheus: prometheus, servers }))
     }
+}
 
-    fn stop_servers(&mut self) {
+impl Servers {
+    fn stop(&mut self) {
         self.nats.stop();
         say("NATS stopped");
         self.postgres.stop();
         say("PostgreSQL stopped");
+    }
+
+    /// The server that has ended by itself, and why.
+    fn end_in_words(&mut self) -> Option<String> {
+        self.postgres.end_in_words().or_else(|| self.nats.end_in_words())
     }
 }
 

@@ -34,6 +34,13 @@ const ELSEWHERE: [&str; 8] = [
     "NATS_CREDS_FILE",
 ];
 
+/// What has ended by itself.
+pub(super) enum End {
+    Service(ExitStatus),
+    /// A server, and why.
+    Server(String),
+}
+
 /// The running service.
 pub(super) struct Service {
     process: Process,
@@ -61,7 +68,13 @@ impl Service {
     }
 
     /// `false` if a signal arrived meanwhile. If it takes long, reports what keeps the service from being ready.
-    pub(super) fn wait_until_ready(&mut self, signals: &Signals) -> Result<bool> {
+    /// `server_end` says which of its servers has ended, and why.
+    pub(super) fn wait_until_ready(
+        &mut self,
+        signals: &Signals,
+        mut server_end: impl FnMut() -> Option<String>,
+    ) -> Result<bool> {
+        let mut ended = None;
         let mut ready = false;
         let mut misfit = None;
         let mut said = None;
@@ -76,8 +89,16 @@ impl Service {
                 say(&format!("not ready yet: {}", reasons.as_deref().unwrap_or("it does not answer")));
                 said = reasons;
             }
-            ready || misfit.is_some() || self.process.has_ended() || signals.stop_requested()
+            ended = server_end();
+            ready
+                || misfit.is_some()
+                || ended.is_some()
+                || self.process.has_ended()
+                || signals.stop_requested()
         });
+        if let Some(how) = ended {
+            bail!("{how}");
+        }
         if let Some(status) = self.process.wait(Duration::ZERO) {
             bail!("orderd ended while it was starting: {status}; its log is above");
         }
@@ -93,10 +114,19 @@ impl Service {
         Ok(ready)
     }
 
-    /// The exit status, if the service ends before a signal arrives.
-    pub(super) fn wait_for_end_or(&mut self, signals: &Signals) -> Option<ExitStatus> {
-        wait_for(FOREVER, || self.process.has_ended() || signals.stop_requested());
-        self.process.wait(Duration::ZERO)
+    /// What ends before a signal arrives: the service, or one of its servers.
+    pub(super) fn wait_for_end_or(
+        &mut self,
+        signals: &Signals,
+        mut server_end: impl FnMut() -> Option<String>,
+    ) -> Option<End> {
+        let mut ended = None;
+        wait_for(FOREVER, || {
+            ended = server_end();
+            ended.is_some() || self.process.has_ended() || signals.stop_requested()
+        });
+        let server = ended.map(End::Server);
+        self.process.wait(Duration::ZERO).map(End::Service).or(server)
     }
 
     /// Lets it drain; another signal kills it at once.
