@@ -54,6 +54,30 @@ fn check_syntax(document: &Document, block: &Block) {
     assert!(checked.status.success(), "{}: {problem}\n{}", document.name, block.text);
 }
 
+/// A reader who only ran `cargo xtask up` has no `orderd` to call.
+#[test]
+fn pages_with_our_commands_say_how_to_run_them_after_up() {
+    let mut pages = 0;
+    for document in Document::all() {
+        // There, each command comes with its own way to run it.
+        if document.name.starts_with("deploy/") || document.name.contains("INSTALL") {
+            continue;
+        }
+        let is_ours = |line: &str| {
+            let mut words = line.split_whitespace().skip_while(|word| word.contains('='));
+            words.next() == Some("orderd")
+        };
+        if document.blocks.iter().any(|block| block.mark.starts_with("sh") && block.text.lines().any(is_ours))
+        {
+            let file = devstack::tools::workspace().join(&document.name);
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(text.contains("`cargo xtask orderd`"), "{}", document.name);
+            pages += 1;
+        }
+    }
+    assert!(pages > 10, "{pages} pages are too few to have been found all");
+}
+
 #[test]
 fn our_commands_are_there_with_their_flags() {
     let mut found = BTreeSet::new();
