@@ -21,10 +21,17 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Number of documents to generate from the model's sample and send.
-    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from")]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        conflicts_with = "from",
+        value_parser = count,
+        allow_negative_numbers = true
+    )]
     pub count: u64,
     /// Documents to send per second; 0 is as fast as possible.
-    #[arg(long, default_value_t = 0.0, value_name = "R")]
+    #[arg(long, default_value_t = 0.0, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
     pub rate: f64,
     /// Send these JSON documents, byte for byte: one per line, or each over many lines. - reads stdin. If part of a
     /// file is not JSON, nothing is sent; from stdin, the documents before the error are sent.
@@ -43,4 +50,16 @@ pub struct PublishArgs {
     /// How long --wait-committed waits for the next receipt: 30s, 10m.
     #[arg(long, default_value = "30s", value_name = "TIME", requires = "wait_committed")]
     pub timeout: String,
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| "it takes a whole number from 0".to_owned())
+}
+
+/// The least is one document a day.
+fn rate(text: &str) -> Result<f64, String> {
+    let is_valid = |rate: &f64| *rate == 0.0 || (rate.is_finite() && *rate >= 0.000_01);
+    text.trim().parse().ok().filter(is_valid).ok_or_else(|| {
+        "it takes documents per second: 0 for as fast as possible, or at least 0.00001".to_owned()
+    })
 }

@@ -45,12 +45,14 @@ struct ImportBatch {
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let model = config::model(&args.model)?;
     let settings = Postgres::new(&args.pg)?.of_model(&args.pg, &model)?;
+    // First, so that a wrong name is not hidden behind a server that is away.
+    let input = open(&args.from).await?;
     let connection = postgres::connect_once(&settings).await?;
     let traits = postgres::prepare_to_write(&connection, &settings).await?;
     let insert =
         postgres::insert(&connection.client, &settings.table, traits).await.map_err(postgres::explain)?;
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
-    let mut lines = open(&args.from).await?.split(b'\n');
+    let mut lines = input.split(b'\n');
     let layouts = Layouts::new(model.shape())?;
     let mut parser = Parser::new(model.shape());
     parser.set_format(traits.format);

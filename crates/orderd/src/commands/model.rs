@@ -37,7 +37,7 @@ const FOREIGN: &str = "no member of the document is one of the model";
 /// An invalid model, or a table that can't be read.
 pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
     let text = match args.command {
-        ModelCommand::Infer(args) => of_files(&args.samples)?.json_schema() + "\n",
+        ModelCommand::Infer(args) => of_files("SAMPLE", &args.samples)?.json_schema() + "\n",
         ModelCommand::Go(args) => of_types(&args)?.go(),
         ModelCommand::Rust(args) => of_types(&args.types)?.rust(args.gob),
         ModelCommand::Typescript(args) => of_types(&args.types)?.typescript(args.rows != PgFormat::Gob),
@@ -48,8 +48,11 @@ pub async fn run(args: ModelCommandArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn of_types(args: &TypesArgs) -> Result<Arc<Model>, ConfigError> {
-    let model =
-        if args.files.is_empty() { config::model(&args.model)? } else { Arc::new(of_files(&args.files)?) };
+    let model = if args.files.is_empty() {
+        config::model(&args.model)?
+    } else {
+        Arc::new(of_files("FILE", &args.files)?)
+    };
     if model.is_any() {
         let problem = "documents of any form have no types; name a sample: orderd model infer, go, rust and typescript take files";
         return Err(ConfigError::new("MODEL", problem));
@@ -57,12 +60,12 @@ fn of_types(args: &TypesArgs) -> Result<Arc<Model>, ConfigError> {
     Ok(model)
 }
 
-fn of_files(named: &[PathBuf]) -> Result<Model, ConfigError> {
+fn of_files(argument: &'static str, named: &[PathBuf]) -> Result<Model, ConfigError> {
     let mut files = Vec::new();
     for path in named {
-        files.extend(config::files_at(path)?);
+        files.extend(config::files_at(argument, path)?);
     }
-    config::read(&files, &config::called(named.first().map_or(Path::new(""), PathBuf::as_path)))
+    config::read(argument, &files, &config::called(named.first().map_or(Path::new(""), PathBuf::as_path)))
 }
 
 async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
@@ -72,7 +75,7 @@ async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
         super::print("readable: MODEL=any takes any JSON object\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let older = config::read(&config::files(older)?, "")?;
+    let older = config::read("OLD", &config::files("OLD", older)?, "")?;
     let changes = model.changes_since(&older);
     let is_readable = !changes.iter().any(Change::is_fatal);
     let is_same = model.fingerprint() == older.fingerprint();

@@ -28,25 +28,25 @@ pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
     let model = match args.model.as_deref() {
         None => Model::order().map_err(|error| wrong("MODEL", error)),
         Some(setting) if setting.trim() == ANY => Ok(Model::any()),
-        Some(setting) => read(&files(setting)?, &called(&first(setting))),
+        Some(setting) => read("MODEL", &files("MODEL", setting)?, &called(&first(setting))),
     };
     model.map(Arc::new)
 }
 
-/// The model of these files.
+/// The model of these files, which `setting` or an argument names.
 ///
 /// # Errors
 /// As [`model()`].
-pub(crate) fn read(files: &[PathBuf], name: &str) -> Result<Model, ConfigError> {
+pub(crate) fn read(setting: &'static str, files: &[PathBuf], name: &str) -> Result<Model, ConfigError> {
     let mut texts = Vec::with_capacity(files.len());
     for file in files {
         let text = read_whole(file)
-            .map_err(|error| wrong("MODEL", format!("can't read {}: {error}", file.display())))?;
+            .map_err(|error| wrong(setting, format!("can't read {}: {error}", file.display())))?;
         // Programs on Windows write a byte order mark.
         texts.push((file.display().to_string(), text.trim_start_matches('\u{feff}').to_owned()));
     }
     let sources: Vec<_> = texts.iter().map(|(name, json)| model::Source { name, json }).collect();
-    Model::new(name, &sources).map_err(|error| wrong("MODEL", error))
+    Model::new(name, &sources).map_err(|error| wrong(setting, error))
 }
 
 /// The text of a file of documents; an error if it doesn't end, as with some devices.
@@ -59,31 +59,31 @@ fn read_whole(file: &Path) -> io::Result<String> {
 }
 
 /// The files of a setting: one file, several separated by commas, or the `.json` files of a folder.
-pub(crate) fn files(setting: &str) -> Result<Vec<PathBuf>, ConfigError> {
-    let whole = Path::new(setting.trim());
+pub(crate) fn files(setting: &'static str, value: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    let whole = Path::new(value.trim());
     if whole.exists() {
-        return files_at(whole);
+        return files_at(setting, whole);
     }
     let mut files = Vec::new();
-    for path in list(setting) {
-        files.extend(files_at(Path::new(&path))?);
+    for path in list(value) {
+        files.extend(files_at(setting, Path::new(&path))?);
     }
     Ok(files)
 }
 
 /// The file, or those of the folder.
-pub(crate) fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(crate) fn files_at(setting: &'static str, path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let failed = |error: std::io::Error| wrong("MODEL", format!("can't read {}: {error}", path.display()));
+    let failed = |error: std::io::Error| wrong(setting, format!("can't read {}: {error}", path.display()));
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
         files.push(entry.map_err(failed)?.path());
     }
     files.retain(|file| is_sample(file));
     if files.is_empty() {
-        return Err(wrong("MODEL", format!("{} has no file that ends in .json", path.display())));
+        return Err(wrong(setting, format!("{} has no file that ends in .json", path.display())));
     }
     files.sort();
     Ok(files)

@@ -98,13 +98,31 @@ fn shells_complete_commands_and_flags() {
     assert_eq!(run(orderd, &["completions", "csh"]).unwrap().status.code(), Some(2));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn invalid_rate_is_refused() {
-    let stack = Stack::new();
-    for rate in ["1e-25", "-1", "NaN", "inf"] {
-        let refused = stack.run(&["publish", "--count", "2", &format!("--rate={rate}")], "").await;
-        assert_eq!(refused.status.code(), Some(2), "{rate}: {}", String::from_utf8_lossy(&refused.stderr));
+#[test]
+fn invalid_arguments_are_refused_with_what_they_take() {
+    let rate = "it takes documents per second";
+    let cases: [(&[&str], &str); 11] = [
+        (&["publish", "--rate", "1e-25"], rate),
+        (&["publish", "--rate", "-1"], rate),
+        (&["publish", "--rate", "NaN"], rate),
+        (&["publish", "--rate", "inf"], rate),
+        (&["publish", "--rate", "fast"], rate),
+        (&["publish", "--count", "-1"], "it takes a whole number from 0"),
+        (&["publish", "--count", "1.5"], "it takes a whole number from 0"),
+        (&["model", "infer", "/nowhere.json"], "SAMPLE: can't read /nowhere.json"),
+        (&["model", "go", "/nowhere.json"], "FILE: can't read /nowhere.json"),
+        (&["model", "check", "/nowhere.json"], "OLD: can't read /nowhere.json"),
+        (&["model", "go", "--model", "/nowhere.json"], "MODEL: can't read /nowhere.json"),
+    ];
+    for (args, words) in cases {
+        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_orderd")).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && said.contains(words), "{args:?}: {said}");
     }
+    // Before a server is asked.
+    let import = ["import", "/nowhere.jsonl", "--pg-port", "1"];
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_orderd")).args(import).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("can't read /nowhere.jsonl"), "{refused:?}");
 }
 
 /// By PostgreSQL, which is given many rows at once.

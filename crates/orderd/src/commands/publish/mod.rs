@@ -24,19 +24,12 @@ use crate::cli::PublishArgs;
 use crate::config::{self, ConfigError, Nats};
 use crate::nats::{self, orders_stream};
 
-/// One order a day.
-const MIN_RATE: f64 = 0.000_01;
-
 /// Publishes documents. Exit code 0: the server has acknowledged all; with `--core`: all were sent; with
 /// `--wait-committed`: all are committed.
 ///
 /// # Errors
 /// Why documents could not be sent.
 pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
-    if !args.rate.is_finite() || args.rate < 0.0 || (args.rate > 0.0 && args.rate < MIN_RATE) {
-        let takes = "takes documents per second: 0 for as fast as possible, or at least 0.00001";
-        return Err(ConfigError::new("--rate", takes).into());
-    }
     let settings = Nats::new(&args.nats)?;
     let model = config::model(&args.model)?;
     let subject = settings.subject(args.subject.as_deref())?;
