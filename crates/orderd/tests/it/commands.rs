@@ -99,6 +99,23 @@ fn shells_complete_commands_and_flags() {
 }
 
 #[test]
+fn the_version_has_the_commit_of_the_clone() {
+    let root = devstack::tools::workspace();
+    let git = std::process::Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .current_dir(&root)
+        .output();
+    let commit = git.ok().filter(|git| git.status.success() && root.join(".git").exists());
+    let commit = commit.map(|git| String::from_utf8(git.stdout).unwrap().trim().to_owned());
+    let given = option_env!("ORDERD_REVISION").filter(|given| !given.is_empty()).map(str::to_owned);
+    let expected = given.or(commit).unwrap_or_else(|| "unknown commit".to_owned());
+    let shown = std::process::Command::new(env!("CARGO_BIN_EXE_orderd")).arg("--version").output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.starts_with(concat!("orderd ", env!("CARGO_PKG_VERSION"))), "{shown}");
+    assert!(shown.contains(&format!("({expected}")), "{shown} without {expected}");
+}
+
+#[test]
 fn invalid_arguments_are_refused_with_what_they_take() {
     let rate = "it takes documents per second";
     let cases: [(&[&str], &str); 11] = [
