@@ -559,5 +559,10 @@ async fn made_or_there(client: &Client, made: &str, table: &str) -> Result<(), t
 
 /// An error for the user of a command.
 pub(crate) fn explain(error: tokio_postgres::Error) -> anyhow::Error {
-    anyhow::anyhow!("PostgreSQL: {}", describe(&error))
+    let advice = if error.code() == Some(&SqlState::UNDEFINED_TABLE) {
+        ": check PG_TABLE, and the database in PG_DBNAME or DATABASE_URL; orderd serve makes the tables it needs"
+    } else {
+        ""
+    };
+    anyhow::anyhow!("PostgreSQL: {}{advice}", describe(&error))
 }

@@ -98,6 +98,20 @@ fn shells_complete_commands_and_flags() {
     assert_eq!(run(orderd, &["completions", "csh"]).unwrap().status.code(), Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_advise_where_the_table_is_missing() {
+    let stack = Stack::new();
+    for command in [&["export"][..], &["model", "check"], &["erase", "1-1"], &["verify"]] {
+        let output = stack.run(command, "").await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(
+            said.contains("orders2\" does not exist") && said.contains("check PG_TABLE"),
+            "{command:?}: {said}"
+        );
+    }
+}
+
 #[test]
 fn the_version_has_the_commit_of_the_clone() {
     let root = devstack::tools::workspace();
