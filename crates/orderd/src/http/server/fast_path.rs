@@ -22,6 +22,7 @@ use crate::http::response_budget::LARGE_BYTES;
 use crate::http::routes::{newest_order, order, query};
 use crate::http::server::HEADERS;
 use crate::http::server::connection_phase::CLOSE_NOTICE;
+use crate::http::server::path_escapes::is_unreserved;
 
 /// Initial capacity for requests and for a response; most need no more.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -167,7 +168,7 @@ fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
         [b's', b'?', query @ ..] => named(query, &query::PARAMETERS)?,
         _ => return None,
     };
-    let length = value.iter().position(|byte| !is_itself(*byte)).filter(|&length| length > 0)?;
+    let length = value.iter().position(|byte| !is_unreserved(*byte)).filter(|&length| length > 0)?;
     if value[length] != b' ' {
         return None;
     }
@@ -187,13 +188,8 @@ fn asked(read: &[u8], app: &App) -> Option<FastTarget> {
 type QueryName<'r> = (Option<&'r [u8]>, &'r [u8], &'static [&'static str]);
 
 fn named<'r>(query: &'r [u8], parameters: &'static [&'static str]) -> Option<QueryName<'r>> {
-    let equals = query.iter().position(|byte| !is_itself(*byte)).filter(|&at| query[at] == b'=')?;
+    let equals = query.iter().position(|byte| !is_unreserved(*byte)).filter(|&at| query[at] == b'=')?;
     Some((Some(&query[..equals]), &query[equals + 1..], parameters))
-}
-
-/// Whether a byte of a target needs no decoding.
-fn is_itself(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 /// Whether a header does not affect the response. The routes handle requests with a body, an upgrade,

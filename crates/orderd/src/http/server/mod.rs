@@ -4,6 +4,7 @@ mod fast_path;
 mod connection_slots;
 mod lingering_close;
 mod connection_phase;
+mod path_escapes;
 mod prefixed_io;
 mod request_body;
 #[cfg(test)]
@@ -152,7 +153,10 @@ impl Server {
         phase: &Phase,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
-        let (request, unread) = request_body::shared(request);
+        let (mut request, unread) = request_body::shared(request);
+        if let Some(target) = path_escapes::without_needless(request.uri()) {
+            *request.uri_mut() = target;
+        }
         let (responding, app, response) =
             (phase.begin_response(), self.app.clone(), self.routes.call(request));
         async move {
