@@ -77,7 +77,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
 }
 
 /// hyper answers a head that it can't parse itself, with 400, 414 or 431 and without a body: it has no hook for these
-/// responses.
+/// responses. They could get a body only in the bytes that hyper writes, where a partial write, an earlier response in
+/// the same write and a `HEAD` would all have to be recognised again.
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // `phase` has the timeouts for heads and idle connections, because hyper does not distinguish them.
