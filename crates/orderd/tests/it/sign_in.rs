@@ -133,6 +133,73 @@ async fn reading_replaying_and_erasing_are_three_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_further_sign_in_adds_its_right_at_all_processes_until_its_token_goes() {
+    let stack = Stack::new();
+    let file = stack.temp_dir.path().join("tokens");
+    std::fs::write(&file, "replay-with-this-token").unwrap();
+    let settings = [
+        ("HTTP_TOKEN", "reader:read-with-this-token"),
+        ("HTTP_REPLAY_TOKEN_FILE", file.to_str().unwrap()),
+        ("HTTP_ERASE_TOKEN", "erase-with-this-token"),
+    ];
+    let services = [stack.serve(&settings).await, stack.serve(&settings).await];
+    let mut so_far = String::new();
+    let statuses = async |service: &Service, cookie: &str| {
+        let mut found = Vec::new();
+        for (method, path) in
+            [("GET", "/mem_len"), ("POST", "/dead_letters/1-1/replay"), ("DELETE", "/order/1-1")]
+        {
+            let request = Request::builder().method(method).uri(path).header("cookie", cookie);
+            found.push(service.send(request).await.status.as_u16());
+        }
+        found
+    };
+    for (number, (right, expected)) in [
+        ("read", [200, 403, 403]),
+        ("replay", [200, 404, 403]),
+        ("erase", [200, 404, 404]),
+        // Again: nothing is lost, and nothing is there twice.
+        ("read", [200, 404, 404]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let token = format!("{right}-with-this-token");
+        let signed_in = sign_in(&services[number % 2], &token, &[("cookie", &so_far)]).await;
+        assert_eq!(signed_in.status, StatusCode::NO_CONTENT);
+        assert_eq!(signed_in.headers.get_all("set-cookie").iter().count(), 1);
+        so_far = cookie(&signed_in.headers);
+        assert!(so_far.len() < 400, "{so_far}");
+        for service in &services {
+            assert_eq!(statuses(service, &so_far).await, expected, "{right}: {so_far}");
+        }
+    }
+    // Another site's page adds nothing, and a wrong token takes nothing away.
+    let foreign = [("cookie", so_far.as_str()), ("sec-fetch-site", "cross-site")];
+    assert_eq!(sign_in(&services[0], "read-with-this-token", &foreign).await.status, StatusCode::FORBIDDEN);
+    let wrong = sign_in(&services[0], "wrong", &[("cookie", &so_far)]).await;
+    assert_eq!((wrong.status, wrong.headers.get("set-cookie")), (StatusCode::UNAUTHORIZED, None));
+
+    std::fs::write(&file, "another-token-to-replay").unwrap();
+    for service in &services {
+        eventually("the right to replay ends with its token, and no other", async || {
+            (statuses(service, &so_far).await == [200, 403, 404]).then_some(())
+        })
+        .await;
+    }
+    let out = services[0].send(Request::delete("/session").header("cookie", &so_far)).await;
+    assert!(out.headers["set-cookie"].to_str().unwrap().starts_with("orderd_session=; "));
+    let log = eventually("both sign-outs are in the log", async || {
+        let log = services[0].process.log();
+        (log.matches("action=\"sign-out\"").count() == 2).then_some(log)
+    })
+    .await;
+    for by in ["by=\"reader\" setting=\"HTTP_TOKEN\"", "by=\"#1\" setting=\"HTTP_ERASE_TOKEN\""] {
+        assert_eq!(log.matches(&format!("action=\"sign-out\" {by}")).count(), 1, "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_tokens_only_reading_is_allowed() {
     let stack = Stack::new();
     let service = stack.serve(&[("HTTP_TOKEN", "short")]).await;

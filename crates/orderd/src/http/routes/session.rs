@@ -1,6 +1,7 @@
 //! `/session`: signs a browser in with a token that it sends once. The browser keeps a cookie that no script can read.
-//! The cookie contains an id of the token, its rights and the end of the session, and is signed with a key derived from
-//! the token: every process that has the token can verify it, and a process without the token can't.
+//! The cookie has a part for each token of the session: an id of the token, its rights and the end of the part, signed
+//! with a key derived from the token. Every process that has the token can verify its part, and a process without the
+//! token can't.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,10 @@ use crate::logging::audit::{self, Actor};
 
 const COOKIE: &str = "orderd_session";
 
-/// How long a session lasts.
+/// Separates the parts of the cookie.
+const PART_SEPARATOR: &str = "~";
+
+/// How long a part of a session lasts.
 const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// Bytes of a signature (SHA-256).
@@ -38,7 +42,7 @@ pub(crate) struct SignIn {
 }
 
 /// For a valid token, 204 with a cookie; for a form sent without a script, the page. Without tokens for reading, no
-/// cookie.
+/// cookie. The rights of an existing session stay.
 pub(crate) async fn sign_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -54,8 +58,9 @@ pub(crate) async fn sign_in(
     };
     let access = &app.settings.access;
     let cookie = match signed(access, given.token.trim(), now() + SESSION_LIFETIME.as_secs()) {
-        Some((actor, value)) => {
+        Some((actor, part)) => {
             audit::note("sign-in", &actor, &[]);
+            let value = extended(access, &headers, &part, now());
             Some(cookie(&value, SESSION_LIFETIME, is_secure(&app, &headers)))
         }
         None if Right::ALL.into_iter().any(|right| access.is_set(right)) => {
@@ -100,7 +105,7 @@ pub(crate) async fn lower_media_type(mut request: Request, next: Next) -> Respon
 
 /// Ends the session in this browser.
 pub(crate) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Some(actor) = actor(&app.settings.access, &headers, None) {
+    for actor in actors(&app.settings.access, &headers, None) {
         audit::note("sign-out", &actor, &[]);
     }
     let cookie = cookie("", Duration::ZERO, is_secure(&app, &headers));
@@ -124,7 +129,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The value of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token as an actor.
+/// The part of a session's cookie for a token, `{id}.{rights}.{end}.{signature}`, and the token as an actor.
 fn signed(access: &Access, text: &str, end: u64) -> Option<(Actor, String)> {
     let found = |right| {
         access
@@ -134,6 +139,20 @@ fn signed(access: &Access, text: &str, end: u64) -> Option<(Actor, String)> {
             .map(|token| (Actor::from(token), sign(token, &rights(access, text), end)))
     };
     Right::ALL.into_iter().find_map(found)
+}
+
+/// The value of the cookie: a new part, and those of the session so far that have a further right. So there are never
+/// more parts than rights.
+fn extended(access: &Access, headers: &HeaderMap, new: &str, now: u64) -> String {
+    let has = |part: &str, right: Right| verified(access, part, Some(right), now).is_some();
+    let mut kept = vec![new];
+    for part in parts(headers) {
+        let adds = |right: &Right| has(part, *right) && !kept.iter().any(|kept| has(kept, *right));
+        if Right::ALL.iter().any(adds) {
+            kept.push(part);
+        }
+    }
+    kept.join(PART_SEPARATOR)
 }
 
 /// A token's rights, by their first letters.
@@ -156,25 +175,31 @@ fn sign(token: &Token, rights: &str, end: u64) -> String {
     format!("{content}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The token whose session a request belongs to, where it has this right, or any with `None`. The token must still have
-/// the right: removing a token ends its sessions.
+/// The token of a request's session that has this right, or any with `None`. The token must still have the right:
+/// removing a token ends its parts of sessions.
 pub(crate) fn actor(access: &Access, headers: &HeaderMap, right: Option<Right>) -> Option<Actor> {
-    values(headers).find_map(|value| verified(access, value, right, now()))
+    actors(access, headers, right).next()
 }
 
-/// The values of all our cookies. Other cookies may belong to other services on this host, and have any bytes.
-fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// As [`actor`], all of them.
+fn actors(access: &Access, headers: &HeaderMap, right: Option<Right>) -> impl Iterator<Item = Actor> {
+    parts(headers).filter_map(move |part| verified(access, part, right, now()))
+}
+
+/// The parts of all our cookies. Other cookies may belong to other services on this host, and have any bytes.
+fn parts(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let cookies = cookies.flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'));
-    cookies.filter_map(|cookie| {
+    let values = cookies.filter_map(|cookie| {
         let value = cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")?;
         std::str::from_utf8(value).ok()
-    })
+    });
+    values.flat_map(|value| value.split(PART_SEPARATOR))
 }
 
-/// The parts of a cookie's value, not verified.
+/// The fields of a part of a cookie, not verified.
 struct Session<'v> {
-    /// What is signed: the other parts.
+    /// What is signed: the other fields.
     content: &'v str,
     token_id: &'v str,
     rights: &'v str,
@@ -187,9 +212,9 @@ impl<'v> Session<'v> {
     fn read(value: &'v str) -> Option<Self> {
         let (content, signature) = value.rsplit_once('.')?;
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let mut parts = content.split('.');
-        let (token_id, rights, end) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
-        parts.next().is_none().then_some(Self { content, token_id, rights, end, signature })
+        let mut fields = content.split('.');
+        let (token_id, rights, end) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+        fields.next().is_none().then_some(Self { content, token_id, rights, end, signature })
     }
 
     fn is_signed_with(&self, token: &Token) -> bool {
@@ -209,8 +234,8 @@ impl<'v> Session<'v> {
     }
 }
 
-fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Option<Actor> {
-    let session = Session::read(value).filter(|session| session.end > now)?;
+fn verified(access: &Access, part: &str, right: Option<Right>, now: u64) -> Option<Actor> {
+    let session = Session::read(part).filter(|session| session.end > now)?;
     let is_meant =
         |of: &Right| right.is_none_or(|right| right == *of) && session.rights.contains(letter(*of));
     Right::ALL.into_iter().filter(is_meant).find_map(|right| {
@@ -221,18 +246,18 @@ fn verified(access: &Access, value: &str, right: Option<Right>, now: u64) -> Opt
 
 /// Whether a request names a session, good or not.
 pub(crate) fn is_named(headers: &HeaderMap) -> bool {
-    values(headers).next().is_some()
+    parts(headers).next().is_some()
 }
 
 /// Whether a request names a session that no token of ours has opened. A session that has expired is not forged, nor one
 /// whose token is gone, as far as that can be told: pages that were left open send these.
 pub(crate) fn is_forged(access: &Access, headers: &HeaderMap) -> bool {
-    values(headers).any(|value| is_forged_value(access, value, now()))
+    parts(headers).any(|part| is_forged_part(access, part, now()))
 }
 
-fn is_forged_value(access: &Access, value: &str, now: u64) -> bool {
+fn is_forged_part(access: &Access, part: &str, now: u64) -> bool {
     // A sign-out empties the cookie.
-    !value.is_empty() && Session::read(value).is_none_or(|session| !session.may_be_ours(access, now))
+    !part.is_empty() && Session::read(part).is_none_or(|session| !session.may_be_ours(access, now))
 }
 
 #[cfg(test)]
@@ -270,6 +295,67 @@ mod tests {
         assert_eq!(verified(&access("", "both"), &value, None, 0), Some(token("#1", "HTTP_ERASE_TOKEN")));
         assert_eq!(verified(&access("other", ""), &value, None, 0), None, "the token is gone");
         assert!(signed(&ours, "unknown", 100).is_none());
+    }
+
+    #[test]
+    fn a_further_sign_in_adds_its_right_and_replaces_the_part_of_its_own() {
+        let some = |right, text: &str| tokens(right, Some(text)).unwrap();
+        let ours = Access {
+            read: some(Right::Read, "reader:r,other:s,ops:all"),
+            replay: some(Right::Replay, "replayer:p,ops:all"),
+            erase: some(Right::Erase, "eraser:e,ops:all"),
+        };
+        let headers = |value: &str| {
+            let cookie = format!("{COOKIE}={value}");
+            [(header::COOKIE, cookie.try_into().unwrap())].into_iter().collect::<HeaderMap>()
+        };
+        let begun = now();
+        let sign_in = |so_far: &str, token: &str, end: u64| {
+            let (_, part) = signed(&ours, token, end).unwrap();
+            extended(&ours, &headers(so_far), &part, begun)
+        };
+        let names = |value: &str| {
+            Right::ALL.map(|right| actor(&ours, &headers(value), Some(right)).map(|by| by.name))
+        };
+        let of = |names: [&str; 3]| names.map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
+        let mut value = String::new();
+        for (token, expected, count) in [
+            ("r", ["reader", "", ""], 1),
+            ("p", ["reader", "replayer", ""], 2),
+            ("s", ["other", "replayer", ""], 2),
+            ("s", ["other", "replayer", ""], 2),
+            ("e", ["other", "replayer", "eraser"], 3),
+            ("r", ["reader", "replayer", "eraser"], 3),
+            ("all", ["ops", "ops", "ops"], 1),
+            // Its part has further rights, so it stays beside the newer one.
+            ("r", ["reader", "ops", "ops"], 2),
+        ] {
+            value = sign_in(&value, token, begun + 1000);
+            assert_eq!(
+                (names(&value), value.split(PART_SEPARATOR).count()),
+                (of(expected), count),
+                "{token}"
+            );
+            assert!(!is_forged(&ours, &headers(&value)));
+        }
+        // Each part has its own end and its own token.
+        let value = sign_in(&sign_in("", "r", begun), "p", begun + 1000);
+        assert_eq!((names(&value), value.split(PART_SEPARATOR).count()), (of(["", "replayer", ""]), 1));
+        let value = sign_in(&sign_in("", "r", begun + 1000), "p", begun + 1000);
+        let fewer = access("other:s", "");
+        assert_eq!(actor(&fewer, &headers(&value), None), None, "both tokens are gone");
+        let fewer = access("r", "");
+        assert_eq!(actor(&fewer, &headers(&value), None), Some(token("#1", "HTTP_TOKEN")));
+        // Nothing is kept of parts that are forged.
+        let (content, _) = value.rsplit_once('.').unwrap();
+        let (replayer, _) = content.split_once(PART_SEPARATOR).unwrap();
+        for forged in [format!("{content}.AAAA"), format!("x~{replayer}~~"), "~".into()] {
+            let value = sign_in(&forged, "e", begun + 1000);
+            let expected =
+                if forged.contains(replayer) { ["", "replayer", "eraser"] } else { ["", "", "eraser"] };
+            assert_eq!(names(&value), of(expected), "{forged}");
+        }
+        assert!(is_forged(&ours, &headers(&format!("{content}.AAAA"))));
     }
 
     #[test]
@@ -315,7 +401,7 @@ mod tests {
             (&ours, "reader".to_owned(), true),
         ] {
             for now in [99, 100, 10_000_000] {
-                assert_eq!(is_forged_value(access, &value, now), is_forged, "{value} at {now}");
+                assert_eq!(is_forged_part(access, &value, now), is_forged, "{value} at {now}");
             }
         }
         let headers = |cookie: &str| [(header::COOKIE, cookie.try_into().unwrap())].into_iter().collect();
@@ -346,7 +432,7 @@ mod tests {
             assert_eq!(verified(&ours, &changed, None, 0), None, "{changed}");
         }
         for forged in [format!("{id}.re.{end}.{signature}"), format!("{id}.{rights}.{end}.x.{signature}")] {
-            assert!(is_forged_value(&ours, &forged, 0), "{forged}");
+            assert!(is_forged_part(&ours, &forged, 0), "{forged}");
         }
         // A session that was opened with the right to read can't erase, even if its token gets that right later.
         let later = access("reader", "reader");
