@@ -30,7 +30,7 @@ impl Reader {
     }
 
     /// A reader with a filter, or with documents.
-    async fn of(service: &Service, path: &str, last_id: Option<&str>) -> Self {
+    pub(crate) async fn of(service: &Service, path: &str, last_id: Option<&str>) -> Self {
         let stream = TcpStream::connect(service.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// The next event other than `stats`.
-    async fn notable(&mut self) -> Event {
+    pub(crate) async fn notable(&mut self) -> Event {
         let next = async {
             loop {
                 let event = self.next().await.expect("the stream continues");

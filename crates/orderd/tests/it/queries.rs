@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::live::Reader;
 use crate::support::{Answer, LIMIT, Service, Stack, eventually, in_time, order, orders};
 
 const TRACK: &str = "WBILMTESTTRACK";
@@ -562,4 +563,84 @@ async fn nested_members_are_found_by_value_however_memory_was_filled() {
     none.wait_len(8).await;
     assert_eq!(list(&none, "/orders?limit=3").await.len(), 3);
     assert_eq!(none.get("/order?id=p-1").await.status, StatusCode::BAD_REQUEST);
+}
+
+/// gob has neither `null` nor missing members; documents keep both, and no value finds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_without_a_value_are_found_alike_by_lists_single_orders_and_events() {
+    let documents = [
+        r#"{"s":"","n":0,"f":0,"b":false,"l":[],"i":[{"t":""}]}"#,
+        r#"{"s":null,"n":null,"f":null,"b":null,"l":null,"i":[{"t":null}]}"#,
+        r#"{"i":[{}]}"#,
+        r#"{"s":"x","n":1,"f":0.5,"b":true,"l":["x"],"i":[{"t":"x"}]}"#,
+        // All find this one, so that it ends what is read of the events.
+        r#"{"s":"","n":0,"f":0,"b":false,"l":[""],"i":[{"t":""}]}"#,
+    ];
+    let stack = Stack::new();
+    let sample = stack.temp_dir.path().join("odd.json");
+    std::fs::write(&sample, documents[3]).unwrap();
+    let sample = sample.to_str().unwrap();
+    let (empty, zero) = (&[0, 4][..], &[0, 1, 2, 4][..]);
+    let queries = ["s=", "n=0", "f=-0", "b=false", "l=", "i.t="];
+    let cases = [
+        (sample, "gob", [zero, zero, zero, zero, &[4], zero]),
+        (sample, "json", [empty, empty, empty, empty, &[4], empty]),
+        (sample, "jsonb", [empty, empty, empty, empty, &[4], empty]),
+        ("any", "json", [empty, empty, empty, empty, &[4], empty]),
+    ];
+    let mut running = Vec::new();
+    for (number, (model, format, finds)) in cases.into_iter().enumerate() {
+        let settings = [
+            ("MODEL", model.to_owned()),
+            ("PG_FORMAT", format.to_owned()),
+            ("PG_TABLE", format!("odd{number}")),
+            ("SEARCH", "s,n,f,b,l,i.t".to_owned()),
+        ];
+        let service = stack.serve(&settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+        let mut readers = Vec::new();
+        for query in queries {
+            readers.push(Reader::of(&service, &format!("/events?{query}"), None).await);
+        }
+        running.push((settings, service, readers, finds));
+    }
+    stack.publish(&documents).await;
+    for (settings, mut service, readers, finds) in running {
+        service.wait_len(5).await;
+        let ids = service.ids().await;
+        let id_of = |found: &[usize]| found.iter().map(|number| ids[*number].clone()).collect::<Vec<_>>();
+        for (mut reader, (query, found)) in readers.into_iter().zip(queries.into_iter().zip(finds)) {
+            let mut shown = Vec::new();
+            while shown.last() != Some(&ids[4]) {
+                shown.push(reader.notable().await.1["id"].as_str().unwrap().to_owned());
+            }
+            assert_eq!(shown, id_of(found), "/events?{query} {settings:?}");
+        }
+        let count = format!("SELECT count(*) FROM {}", settings[2].1);
+        eventually("rows are committed", async || {
+            (stack.postgres.psql(&count).unwrap().trim() == "5").then_some(())
+        })
+        .await;
+        // As they arrived, as rows that were read, and evicted.
+        for bound in ["", "", "1"] {
+            for (query, found) in queries.into_iter().zip(finds) {
+                let listed = list(&service, &format!("/orders?{query}&order=asc")).await;
+                assert_eq!(listed, id_of(found), "/orders?{query} {settings:?} {bound}");
+                let newest = service.get(&format!("/order?{query}")).await;
+                assert_eq!(newest.headers["content-location"], format!("/order/{}", ids[4]), "{query}");
+            }
+            for (path, said) in [("n=", "n takes"), ("f=", "f takes"), ("b=", "b takes")] {
+                // Without a model, any value may be text.
+                for route in ["orders", "order", "events"].iter().filter(|_| settings[0].1 != "any") {
+                    let answer = service.get(&format!("/{route}?{path}")).await;
+                    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "/{route}?{path}");
+                    let is_said = answer.body.contains(said) && answer.body.contains("not an empty value");
+                    assert!(is_said, "/{route}?{path}: {}", answer.body);
+                }
+            }
+            assert_eq!(service.stop(), Some(0));
+            let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+            service = stack.serve(&[&settings[..], &[("CACHE_MAX_BYTES", bound)]].concat()).await;
+            service.wait_len(5).await;
+        }
+    }
 }

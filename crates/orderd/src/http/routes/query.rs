@@ -101,7 +101,10 @@ impl Members<'_> {
     /// The type that the member expects.
     pub(crate) fn criterion(self, index: usize, value: &str) -> Result<Criterion, String> {
         let text = self.paths[index].text_of(value);
-        text.map(|text| (index, text)).map_err(|takes| format!("{} takes {takes}", self.names[index]))
+        text.map(|text| (index, text)).map_err(|takes| {
+            let not = if value.is_empty() { ", not an empty value" } else { "" };
+            format!("{} takes {takes}{not}", self.names[index])
+        })
     }
 }
 
@@ -260,6 +263,8 @@ mod tests {
             ("$.limit=5", "there is no parameter"),
             ("n=1.5", "n takes a whole number"),
             ("is=yes", "is takes true or false"),
+            ("is=", "is takes true or false, not an empty value"),
+            ("n=", "n takes a whole number, not an empty value"),
             ("order=up", "order takes asc or desc"),
             ("order=", "order takes asc or desc"),
             ("full=yes", "full takes true or false"),

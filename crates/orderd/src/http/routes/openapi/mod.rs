@@ -53,7 +53,7 @@ fn describe(settings: &Settings, format: RowFormat) -> Value {
         };
         if let Some(all) = api["paths"][path]["get"]["parameters"].as_array_mut() {
             all.retain(is_other);
-            all.splice(0..0, members(model, &settings.search, path, parameters));
+            all.splice(0..0, members(model, &settings.search, format, path, parameters));
         }
     }
     add_tokens(&mut api, &settings.access);
@@ -85,7 +85,13 @@ fn schema(model: &Model, format: RowFormat) -> Value {
 }
 
 /// Adds a parameter for each member of `SEARCH`.
-fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) -> Vec<Value> {
+fn members(
+    model: &Model,
+    search: &[String],
+    format: RowFormat,
+    path: &str,
+    parameters: &[&str],
+) -> Vec<Value> {
     let paths = order::searchable(model.shape(), search).unwrap_or_default();
     let member = |(name, member): (&String, &SearchPath)| {
         let kind = match member.kind() {
@@ -95,11 +101,13 @@ fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) ->
             SearchKind::String | SearchKind::Any => "string",
         };
         let any = if member.is_many() { ", in any element," } else { "" };
+        let missing = missing(member.kind(), format);
         let mut parameter = json!({
             "name": query::parameter(name, parameters),
             "in": "query",
-            "description":
-                format!("Only orders whose `{name}`{any} is exactly this value; with several members, all must match"),
+            "description": format!(
+                "Only orders whose `{name}`{any} is exactly this value; with several members, all must match. {missing}"
+            ),
             "schema": { "type": kind },
         });
         if path == "/order" && search.len() == 1 {
@@ -108,6 +116,19 @@ fn members(model: &Model, search: &[String], path: &str, parameters: &[&str]) ->
         parameter
     };
     search.iter().zip(&paths).map(member).collect()
+}
+
+/// Which value finds orders without one: gob has neither `null` nor missing members.
+fn missing(kind: SearchKind, format: RowFormat) -> &'static str {
+    match (kind, format.is_document()) {
+        (SearchKind::String, false) => "An empty value finds empty, `null` and missing ones",
+        (SearchKind::Int | SearchKind::Float, false) => "`0` also finds `null` and missing ones",
+        (SearchKind::Bool, false) => "`false` also finds `null` and missing ones",
+        (SearchKind::String | SearchKind::Any, _) => {
+            "An empty value finds only the empty text; no value finds `null` or missing ones"
+        }
+        (_, true) => "No value finds `null` or missing ones",
+    }
 }
 
 /// Removes operations that these settings only answer with an error, and errors that they rule out.
