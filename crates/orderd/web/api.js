@@ -1,4 +1,5 @@
-// Requests to the service. After a 401 the user has to sign in: to read, or to replay and drop dead letters.
+// Requests to the service. After a 401 the user has to sign in, and after a 403 with a further token: to read, or to
+// replay and drop dead letters.
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -25,7 +26,8 @@ async function ask(path, options = {}, read = (response) => response) {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
     // The response to a request sent before the sign-in shows nothing about the current session.
     const right = path.endsWith("/replay") || options.method === "DELETE" ? "replay" : "read";
-    if (response.status === 401 && path !== "session" && session === sessions) signInNeeded(right);
+    const lacks = response.status === 401 || response.status === 403;
+    if (lacks && path !== "session" && session === sessions) signInNeeded(right, response.status);
     return await read(response);
   } catch (error) {
     if (error.name === "AbortError" || error instanceof Refused) throw error;
@@ -43,14 +45,12 @@ export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
 export const orderText = (id, options) => text(`order/${encodeURIComponent(id)}`, options);
 export const signOut = () => ask("session", { method: "DELETE" });
 
-// 403: the token is valid, but not for reading.
+// The key of the error's text, or null. The token adds its rights to those of the session, which may still lack reading.
 export async function signIn(token) {
-  const response = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
-  if (!response.ok) return response.status;
-  const { status } = await ask("mem_len");
-  if (status === 403) return status;
+  const { ok, status } = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
+  if (!ok) return status === 401 ? "wrongToken" : "tryLater";
   sessions += 1;
-  return response.status;
+  return (await ask("mem_len")).status === 403 ? "cannotRead" : null;
 }
 
 // The ids of a page, oldest first.
@@ -90,11 +90,16 @@ export const listed = (query, options) => ask(`orders?${query}`, options, async 
 // The state of the components: `/readyz` with a status that browsers do not report as an error of the page.
 export const parts = async () => JSON.parse(await text("healthz", { cache: "no-store" }));
 
-// The service's description: whether it requires a token to read, the members to search by, and the name of documents.
+// The service's description: whether it requires a token to read, the members to search by with their types, and the name
+// of documents.
 export async function about() {
   const api = JSON.parse(await text("openapi.json"));
   const guarded = "token" in (api.components.securitySchemes ?? {});
-  const signedIn = !guarded || (await fetch("mem_len")).status !== 401;
+  const status = guarded ? (await fetch("mem_len")).status : 200;
   const replay = "/dead_letters/{key}/replay" in api.paths;
-  return { guarded, signedIn, replay, search: api["x-search"] ?? [], schema: api.components.schemas[api["x-schema"]], model: api["x-model"] ?? "order" };
+  const search = api["x-search"] ?? [];
+  // The parameters of the members come first.
+  const types = search.map((_, index) => api.paths["/orders"].get.parameters[index].schema.type);
+  const [schema, model] = [api.components.schemas[api["x-schema"]], api["x-model"] ?? "order"];
+  return { guarded, signedIn: ![401, 403].includes(status), lacksRead: status === 403, replay, search, types, schema, model };
 }

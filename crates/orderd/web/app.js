@@ -12,24 +12,25 @@ import * as pages from "./order_pages.js";
 import * as query from "./query.js";
 import * as quickSearch from "./quick_search.js";
 import * as status from "./status.js";
-import { hasSignedIn, wire as wireSession } from "./sign_in.js";
+import { fail, hasSignedIn, note, wire as wireSession } from "./sign_in.js";
 
 const { t, number } = i18n;
-let known = { guarded: false, signedIn: true, replay: false, search: [], schema: {}, model: "order" };
+let known = { guarded: false, signedIn: true, lacksRead: false, replay: false, search: [], types: [], schema: {}, model: "order" };
 const UNKNOWN = "–";
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were rendered, as far as this run of the service has reported.
 let filled = null;
 let charts = null;
-// Whether the sign-in is shown though reading needs none, for an action that does; another view ends that.
-let isAsked = false;
+// The text of a sign-in for an action that needs a further right, though the user may read; another view ends it.
+let asked = null;
 
 const events = new Events({
   order: (data) => live.add(data),
   stats: (data) => figures(data),
   reset: () => {
-    filled &&= false;
+    // The next figures are compared with nothing, so that no list misses a change.
+    [filled, stats] = [filled && false, null];
     live.refresh();
   },
   state: (connected) => {
@@ -59,15 +60,15 @@ function decoded(text) {
 }
 
 function show(focus) {
-  const needed = (known.guarded && !known.signedIn) || isAsked;
+  const needed = (known.guarded && !known.signedIn) || asked !== null;
   $("loading").hidden = true;
   const { view, at, sought } = needed ? { view: "signin" } : route();
   for (const name of ["signin", "live", "page", "find", "dead", "order"]) $(`view-${name}`).hidden = name !== view;
   document.querySelectorAll("nav [data-view]").forEach((link) =>
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   $("search").disabled = needed;
-  $("sign-out").hidden = !(known.guarded || hasSignedIn()) || needed;
-  $("signin-why").dataset.t = known.guarded ? "signInWhy" : "signInReplay";
+  $("sign-out").hidden = !hasSignedIn() && !(known.guarded && known.signedIn);
+  $("signin-why").dataset.t = asked ?? (known.lacksRead ? "cannotRead" : "signInWhy");
   i18n.translate($("view-signin"));
   document.title = i18n.title();
   if (view === "page") pages.show(at, known.search);
@@ -92,7 +93,7 @@ function figures(data) {
   const { up } = data.parts.fill;
   if (filled === null ? !up : !filled && up) live.refresh();
   filled = up;
-  if (stats && data.dead_letters > stats.dead_letters) deadLetters.refresh();
+  if (data.dead_letters !== stats?.dead_letters) deadLetters.refresh();
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
@@ -114,16 +115,18 @@ function open() {
   show(false);
 }
 
-// If reading needs no token, the page keeps what it shows, and a user who doesn't sign in can read on.
-function closed(right) {
+// With 401 there is no session, with 403 it lacks the right. A user who may read can read on without signing in.
+function closed(right, status) {
+  fail(null);
+  if (status === 401) note(false);
   if (right === "read") known.guarded = true;
-  if (!known.guarded) {
-    isAsked = true;
+  else if (!known.guarded || status === 403) {
+    asked = status === 403 ? "signInReplayToo" : "signInReplay";
     show(true);
     return;
   }
   events.stop();
-  known.signedIn = false;
+  [known.signedIn, known.lacksRead] = [false, status === 403];
   live?.forget();
   $("view-order").replaceChildren();
   $("page-list").replaceChildren();
@@ -139,14 +142,13 @@ async function begin() {
   charts = { rate: new Chart($("chart-rate"), "chartRate"), commit: new Chart($("chart-commit"), "chartCommit") };
   pages.wire();
   wireSession(() => {
-    known.signedIn = true;
-    isAsked = false;
+    [known.signedIn, known.lacksRead, asked] = [true, false, null];
     open();
   }, () => {
     deadLetters.forgetDrafts();
     closed();
   });
-  onSignInNeeded((right) => known.signedIn && closed(right));
+  onSignInNeeded((right, status) => known.signedIn && closed(right, status));
   $("skip").onclick = (event) => {
     event.preventDefault();
     $("main").focus();
@@ -159,7 +161,7 @@ async function begin() {
     show(false);
   });
   addEventListener("hashchange", () => {
-    isAsked = false;
+    asked = null;
     show(true);
   });
   status.start();

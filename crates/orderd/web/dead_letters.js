@@ -128,7 +128,10 @@ function all() {
       if (mine !== shown) return;
       outcome.textContent = t(progress, { sent: index, count: keys.length });
       const letter = actions.get(key);
-      done += Number(letter !== undefined && (await act(letter)) === wanted);
+      const became = letter && (await act(letter));
+      // The user has to sign in first.
+      if (became === "forbidden") break;
+      done += Number(became === wanted);
     }
     outcome.textContent = t(end, { done, count: keys.length });
     replayAll.disabled = dropAll.disabled = false;
@@ -293,7 +296,7 @@ async function dropped(key) {
   }
 }
 
-const failed = (error) => ({ 403: "forbidden", 404: "gone" })[error.status] ?? "failed";
+const failed = (error) => ({ 401: "forbidden", 403: "forbidden", 404: "gone" })[error.status] ?? "failed";
 
 const OUTCOMES = {
   taken_in: "deadTaken", refused: "deadStill", undecided: "deadUndecided", too_large: "deadTooLarge", not_sent: "deadNotSent",

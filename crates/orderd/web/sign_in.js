@@ -1,4 +1,5 @@
-// Signing in, if the service requires a token: the token is sent once; scripts can't read the cookie that it returns.
+// Signing in, if the service requires a token: the token is sent once; scripts can't read the cookie that it returns. A
+// further sign-in adds the rights of another token.
 
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";
@@ -16,7 +17,7 @@ export function hasSignedIn() {
   }
 }
 
-function note(isSignedIn) {
+export function note(isSignedIn) {
   try {
     if (isSignedIn) localStorage.setItem(SIGNED_IN, "");
     else localStorage.removeItem(SIGNED_IN);
@@ -25,20 +26,29 @@ function note(isSignedIn) {
   }
 }
 
+// Translated again when the language changes.
+export function fail(key) {
+  $("signin-error").dataset.t = key ?? "";
+  $("signin-error").textContent = key ? t(key) : "";
+}
+
 export function wire(signedIn, signedOut) {
   $("signin-form").onsubmit = async (event) => {
     event.preventDefault();
-    const status = await signIn($("token").value).catch(() => 0);
-    $("signin-error").textContent = status === 204 ? "" : t({ 401: "wrongToken", 403: "cannotRead" }[status] ?? "tryLater");
-    if (status !== 204) return $("token").select();
-    $("token").value = "";
-    note(true);
-    signedIn();
+    const error = await signIn($("token").value).catch(() => "tryLater");
+    fail(error);
+    const isSignedIn = error === null || error === "cannotRead";
+    if (isSignedIn) {
+      $("token").value = "";
+      note(true);
+    }
+    if (error === null) signedIn();
+    else $("token").select();
   };
   $("sign-out").onclick = async () => {
     const { ok } = await signOut().catch(() => ({ ok: false }));
     if (ok) note(false);
     signedOut();
-    $("signin-error").textContent = ok ? "" : t("stillSignedIn");
+    fail(ok ? null : "stillSignedIn");
   };
 }

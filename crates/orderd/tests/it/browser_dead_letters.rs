@@ -330,3 +330,71 @@ async fn who_signed_in_to_replay_can_sign_out_after_a_reload() {
         }
     }
 }
+
+/// With separate tokens, the page asks for the one that an action needs, and both are then signed in.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_the_session_lacks_the_right_for_asks_for_a_further_token() {
+    let stack = Stack::new();
+    let settings =
+        [("HTTP_TOKEN", "read-with-this"), ("HTTP_REPLAY_TOKEN", "replay-with-this"), ("REQUIRE", "none")];
+    let service = stack.serve(&settings).await;
+    stack.publish(&["{", "7", "[]"]).await;
+    stack.wait_settled(3).await;
+    let browser = open(&service).await;
+    // In the wrong order: the second token lets read, and the first is kept.
+    browser.reads("#view-signin", "Orders are personal data").await;
+    browser.keys("#token", "replay-with-this\u{e007}").await;
+    browser.reads("#signin-error", "may not read orders. Sign in with one that may, too.").await;
+    browser.click("#language").await;
+    browser.reads("#signin-error", "не даёт права читать заказы").await;
+    browser.click("#language").await;
+    browser.console().await;
+    is_sound(&browser, "the view to sign in with a second token").await;
+    browser.resize(1280, 800).await;
+    browser.go("about:blank").await;
+    browser.go(&url(&service)).await;
+    browser.reads("#signin-why", "may not read orders. Sign in with one that may, too.").await;
+    browser.keys("#token", "read-with-this\u{e007}").await;
+    browser.reads("#live-list", "No orders yet").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop all 3 shown").await;
+    browser.click("#dead-drop-all").await;
+    browser.click("dialog .primary").await;
+    browser.reads(".letter-tools", "3 of 3 dropped.").await;
+    browser.click("#sign-out").await;
+    browser.reads("#view-signin", "Orders are personal data").await;
+
+    browser.keys("#token", "read-with-this\u{e007}").await;
+    stack.publish(&["{", "7", r#"{"sm_id":"x"}"#]).await;
+    browser.reads("#dead-replay-all", "Replay all 3 shown").await;
+    browser.console().await;
+    // The first refusal asks; the others are not sent.
+    browser.click("#dead-replay-all").await;
+    browser.reads("#signin-why", "you keep the rights that you have").await;
+    let denied = service.process.log().matches("outcome=\"denied\"").count();
+    browser.click("#language").await;
+    browser.reads("#signin-why", "прежние права останутся").await;
+    browser.click("#language").await;
+    browser.console().await;
+    is_sound(&browser, "the view to sign in with a further token").await;
+    browser.resize(1280, 800).await;
+    assert_eq!(service.process.log().matches("outcome=\"denied\"").count(), denied);
+    // Who does not sign in reads on.
+    browser.click("nav [data-view=live]").await;
+    browser.reads("#view-live", "Orders as they arrive").await;
+    browser.click("nav [data-view=dead]").await;
+    let letter = ".letter[data-reason=wrong_type]";
+    browser.reads(letter, "Correct").await;
+    browser.click(&format!("{letter} .correct summary")).await;
+    browser.holds(&format!("document.querySelector('{letter} textarea').value !== ''")).await;
+    browser.script(&format!("document.querySelector('{letter} textarea').select()")).await;
+    browser.keys(&format!("{letter} textarea"), r#"{"order_uid":"mended"}"#).await;
+    browser.click(&format!("{letter} .correct button")).await;
+    browser.reads("#signin-why", "you keep the rights that you have").await;
+    browser.keys("#token", "replay-with-this\u{e007}").await;
+    browser.reads(letter, "Send corrected").await;
+    browser.click(&format!("{letter} .correct button")).await;
+    browser.reads(letter, "Accepted.").await;
+    browser.click("nav [data-view=live]").await;
+    browser.reads("#live-list", "mended").await;
+}
