@@ -74,7 +74,7 @@ function show(focus) {
   if (view === "page") pages.show(at, known.search);
   if (view === "find") query.show(at);
   if (view === "dead") deadLetters.show(known.replay);
-  if (view === "order") order.show(at);
+  if (view === "order") order.show(at, known.search);
   if (sought) quickSearch.run(sought);
   else if (focus) quickSearch.clear();
   if (view === "signin") $("token").focus();
@@ -167,7 +167,7 @@ async function begin() {
   status.start();
   known = await answered();
   i18n.setModel(known.model);
-  quickSearch.wire(known.search);
+  quickSearch.wire(known);
   query.wire(known);
   if (known.guarded && !known.signedIn) show(false);
   else open();

@@ -1,7 +1,7 @@
 // Documents as CSV (RFC 4180): a column for each scalar member; an array is one column, as JSON. If the model has no
 // members: the searchable members, and the document.
 
-import { isTooDeep, member, parse, path } from "./json.js";
+import { isTooDeep, member, parse, path, stringify } from "./json.js";
 import { arrival } from "./table.js";
 
 export class Csv {
@@ -16,8 +16,10 @@ export class Csv {
 
   // With the byte order mark by which spreadsheets recognize UTF-8.
   get head() {
-    const names = this.#columns.map((names) => names.map((name) => name.replaceAll(".", "\\.")).join(".") || "document");
-    return `\ufeff${row(["id", "arrived", ...names])}`;
+    const names = this.#columns.map((names) => names.map((name) => name.replaceAll(".", "\\.")).join("."));
+    // A member of such a name is another column.
+    const own = (name) => (names.includes(name) ? `orderd_${name}` : name);
+    return `\ufeff${row([own("key"), own("arrived"), ...names.map((name) => name || own("document"))])}`;
   }
 
   line(text, id) {
@@ -37,11 +39,9 @@ const row = (cells) => `${cells.map(cell).join(",")}\r\n`;
 
 function cell(content) {
   if (content === null || content === undefined) return "";
-  const text = typeof content === "object" ? json(content) : String(content);
+  const text = typeof content === "object" ? stringify(content) : String(content);
   // Spreadsheets would evaluate it as a formula; a phone number is not one.
   const isFormula = typeof content === "string" && /^[=@\t\r]|^[+-](?![\d\s().-]*$)/.test(text);
   const safe = isFormula ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
-
-const json = (content) => JSON.stringify(content, (_, value) => (typeof value === "bigint" ? JSON.rawJSON?.(String(value)) ?? String(value) : value));

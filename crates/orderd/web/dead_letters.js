@@ -171,7 +171,7 @@ function item(letter) {
     h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), when),
     h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(detail(letter.detail)),
       letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
-    h("p", { class: "note" }, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
+    h("p", { class: "note" }, `${t("key")} `, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
       letter.bytes === null ? "" : t("deadBytes", { count: letter.bytes })),
     payload(letter.key),
     mayReplay ? again(letter) : null);

@@ -3,6 +3,7 @@
 // while the page is hidden.
 
 import { memLen } from "./api.js";
+import { parse } from "./json.js";
 
 const QUIET = 6000; // Statistics come every second.
 const HIDDEN = 20000;
@@ -50,7 +51,7 @@ export class Events {
       source.addEventListener(name, (event) => {
         this.#last = event.lastEventId || this.#last;
         this.#alive();
-        this.#handlers[name](JSON.parse(event.data));
+        this.#handlers[name](parse(event.data));
       });
     }
     this.#watch();

@@ -1,6 +1,7 @@
 // English and Russian. Elements with `data-t` are translated again when the language changes.
 
 import { en } from "./en.js";
+import { path } from "./json.js";
 import { ru } from "./ru.js";
 
 const LANGUAGES = { en, ru };
@@ -9,6 +10,7 @@ const KEPT = "orderd-language";
 let language = start();
 // The name of documents; `order` is the built-in model, for which the page has texts.
 let model = "order";
+const ANY = "document";
 
 export function setModel(name) {
   model = name;
@@ -16,7 +18,7 @@ export function setModel(name) {
 }
 
 // The title of the window.
-export const title = () => (isOrder() ? "orderd" : `${model} · orderd`);
+export const title = () => (isOrder() || model === ANY ? "orderd" : `${model} · orderd`);
 const isOrder = () => model === "order";
 
 function start() {
@@ -64,12 +66,15 @@ export function wireSwitch(button) {
 // `{name}` is replaced by a value; of a text with plural forms, the form for `count` is used.
 export function t(key, values = {}) {
   const neutral = isOrder() ? undefined : LANGUAGES[language].neutral[key];
+  // Documents of any form have no other name.
+  const called = model === ANY ? LANGUAGES[language].document.toLowerCase() : model;
   let message = neutral ?? LANGUAGES[language][key] ?? en[key] ?? key;
   if (typeof message === "object") {
     message = message[format(Intl.PluralRules, {}).select(values.count)] ?? message.other;
   }
   const shown = (value) => (typeof value === "number" ? number(value) : value ?? "");
-  return message.replace(/\{(\w+)\}/g, (_, name) => (name === "model" ? model : shown(values[name])));
+  if (neutral !== undefined && model === ANY) message = message.replace(/ \(\{model\}\)|: \{model\}/, "");
+  return message.replace(/\{(\w+)\}/g, (_, name) => (name === "model" ? called : shown(values[name])));
 }
 
 export function translate(root = document) {
@@ -98,6 +103,12 @@ export function detail(text) {
 }
 
 export const label = (member) => word("members", member);
+
+// The label of a searchable member, which may be a path such as `delivery.email`.
+export const pathLabel = (member) => path(member).map(label).join(" · ") || member;
+
+// The label of keys. A member may have the same one.
+export const keyLabel = (members) => t(members.map(pathLabel).includes(t("key")) ? "keyOfOrderd" : "key");
 
 // Formats are expensive to create, and are needed for a hundred rows per second.
 const formats = new Map();

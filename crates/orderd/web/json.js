@@ -7,6 +7,10 @@ export function parse(text) {
   });
 }
 
+// The text of a value that was parsed.
+export const stringify = (content) =>
+  JSON.stringify(content, (_, value) => (typeof value === "bigint" ? JSON.rawJSON?.(String(value)) ?? String(value) : value));
+
 // The names of a path such as `delivery.email`; `\\.` is a dot within a name.
 export const path = (text) => text.match(/(?:\\.|[^.\\])+/g)?.map((name) => name.replace(/\\(.)/g, "$1")) ?? [];
 

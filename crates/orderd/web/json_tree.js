@@ -24,7 +24,6 @@ function branch(name, part, depth) {
 }
 
 function leaf(content) {
-  if (content === "") return h("span", { class: "note" }, "–");
-  if (typeof content === "boolean") return h("span", {}, t(content ? "yes" : "no"));
-  return value(content);
+  if (content === "") return h("span", { class: "note" }, t("emptyText"));
+  return content === null ? h("span", { class: "note" }, "null") : value(content);
 }

@@ -4,7 +4,7 @@
 import { $, h, value } from "./dom.js";
 import { dateTime, label, number, t } from "./i18n.js";
 import { orderText } from "./api.js";
-import { isTooDeep, parse, pretty, sum } from "./json.js";
+import { isTooDeep, member, parse, path, pretty, sum } from "./json.js";
 import { arrival } from "./table.js";
 import { failure } from "./error_view.js";
 import { tree } from "./json_tree.js";
@@ -13,38 +13,44 @@ const MONEY = ["price", "total_price", "amount", "delivery_cost", "goods_total",
 const COLUMNS = ["name", "price", "sale", "total_price", "status"];
 let shown = 0;
 
-export async function show(id) {
+// `members` are those that are searched.
+export async function show(id, members) {
   const mine = ++shown;
   const view = $("view-order");
   view.replaceChildren(h("p", { class: "note" }, t("loading")));
   try {
     const text = await orderText(id);
-    if (mine === shown) view.replaceChildren(...page(id, text));
+    if (mine === shown) view.replaceChildren(...page(id, text, members));
   } catch (error) {
-    if (mine === shown) view.replaceChildren(failure(error, () => show(id), id));
+    if (mine === shown) view.replaceChildren(failure(error, () => show(id, members), id));
   }
 }
 
-function page(id, text) {
+function page(id, text, members) {
   // A very deep document is shown as text only.
-  if (isTooDeep(text)) return [heading(id, {}, text), source(text)];
+  if (isTooDeep(text)) return [heading(id, id, text), source(text)];
   const order = parse(text);
   const { delivery, payment, items, ...rest } = order;
   const isOrder = isObject(delivery) && isObject(payment) && Array.isArray(items);
   const body = isOrder ? laidOut(delivery, payment, items, rest) : [panel(t("document"), tree(order), "wide")];
-  return [heading(id, order, text), h("div", { class: "panels" }, ...body), source(text)];
+  return [heading(id, name(order, members) ?? id, text), h("div", { class: "panels" }, ...body), source(text)];
 }
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-function heading(id, order, text) {
-  const name = typeof order.order_uid === "string" && order.order_uid ? order.order_uid : id;
+// What lists show of it first.
+function name(order, members) {
+  const found = ["order_uid", ...members.slice(0, 1)].map((text) => member(order, path(text)));
+  return found.find((content) => typeof content === "string" && content.trim() !== "");
+}
+
+function heading(id, name, text) {
   const at = arrival(id);
   document.title = `${t("order")} ${name.slice(0, 60)} · orderd`;
   return h("div", { class: "heading" },
     h("div", {},
       h("h1", { tabindex: -1 }, `${t("order")} `, value(name)),
-      h("p", { class: "note" }, value(id, { class: "id" }), at ? ` · ${t("arrived", { time: dateTime(at) })}` : "")),
+      h("p", { class: "note" }, `${t("key")} `, value(id, { class: "id" }), at ? ` · ${t("arrived", { time: dateTime(at) })}` : "")),
     copyButton(text));
 }
 
@@ -81,7 +87,6 @@ function pairs(object) {
 function show1(name, content, currency = "") {
   if (isObject(content) || Array.isArray(content)) return tree(content);
   if (content === "") return h("span", { class: "note" }, "–");
-  if (typeof content === "boolean") return t(content ? "yes" : "no");
   if (MONEY.includes(name)) return money(content, currency);
   const date = dateOf(name, content);
   return date ? h("time", { datetime: date.toISOString(), title: String(content) }, dateTime(date)) : value(content);

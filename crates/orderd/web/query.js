@@ -2,7 +2,7 @@
 // it can be sent on. Pages follow a cursor: what arrives meanwhile moves nothing.
 
 import { $, h, say, value } from "./dom.js";
-import { label, t, zone } from "./i18n.js";
+import { pathLabel, t, zone } from "./i18n.js";
 import { listed } from "./api.js";
 import * as download from "./download.js";
 import { failure } from "./error_view.js";
@@ -119,7 +119,7 @@ function fillForm(query) {
 const OTHERS = ["from", "to", "order", "after", "before", "limit", "full"];
 
 function addRow(member = members[0], text = "") {
-  const options = members.map((name) => h("option", { value: name, selected: name === member }, label(name)));
+  const options = members.map((name) => h("option", { value: name, selected: name === member }, pathLabel(name)));
   const row = h("div", { class: "find-row" },
     h("select", { "aria-label": t("findMember") }, ...options),
     h("input", { type: "search", "aria-label": t("findValue"), autocomplete: "off", spellcheck: "false", value: text }),

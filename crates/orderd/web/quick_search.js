@@ -1,25 +1,30 @@
-// Search while typing: the text is tried with each searchable member, and as an id.
+// Search while typing: the text is tried with each searchable member, and as a key.
 
-import { $, h, value, line } from "./dom.js";
-import { dateTime, either, label, t } from "./i18n.js";
+import { $, h, say } from "./dom.js";
+import { either, keyLabel, pathLabel, t } from "./i18n.js";
 import { find, orderText } from "./api.js";
 import { address } from "./query.js";
-import { arrival } from "./table.js";
+import { arrival, List } from "./table.js";
 import { failure } from "./error_view.js";
 
 const PAUSE = 180;
 const MOST = 50;
 
+// What a value of a type looks like; the service refuses others.
+const LOOKS = { boolean: /^(true|false)$/, integer: /^[-+]?\d/, number: /^[-+]?\d/ };
+
 let members = [];
+let types = [];
 let timer = 0;
 let asking = null;
 // The text of the results, and the view before the search.
 let shown = null;
 let before = "#/";
 
-export function wire(searched) {
-  members = searched;
-  say();
+export function wire(known) {
+  [members, types] = [known.search, known.types];
+  name();
+  $("results").onclick = (event) => event.target.closest("a") && clear();
   const input = $("search");
   input.oninput = () => {
     clearTimeout(timer);
@@ -69,13 +74,13 @@ export function clear() {
 }
 
 export function again() {
-  say();
+  name();
   if (!$("results").hidden) look();
 }
 
 // Names what can be searched.
-function say() {
-  const names = either([...members.map(label), t("colId")]);
+function name() {
+  const names = either([...members.map(pathLabel), keyLabel(members)]);
   $("search").placeholder = names;
   $("search-label").textContent = t("searchLabel", { members: names });
 }
@@ -84,7 +89,7 @@ function say() {
 async function open() {
   clearTimeout(timer);
   if (shown !== $("search").value.trim()) await look();
-  const hits = [...$("results").querySelectorAll("li a")];
+  const hits = [...$("results").querySelectorAll("td a")];
   const isOne = new Set(hits.map((hit) => hit.href)).size === 1;
   if (isOne) hits[0].click();
   else hits[0]?.focus();
@@ -99,7 +104,8 @@ async function look() {
   const { signal } = asking;
   $("results").hidden = false;
   try {
-    const found = await Promise.all([...members.map((member) => byMember(member, wanted, signal)), byId(wanted, signal)]);
+    const asked = members.filter((_, index) => LOOKS[types[index]]?.test(wanted) ?? true);
+    const found = await Promise.all([...asked.map((member) => byMember(member, wanted, signal)), byKey(wanted, signal)]);
     if (signal.aborted) return;
     shown = wanted;
     show(found.filter((hits) => hits.ids.length > 0));
@@ -109,35 +115,33 @@ async function look() {
 }
 
 const byMember = async (member, wanted, signal) =>
-  ({ how: t("foundBy", { member: label(member) }), member, ids: await find(member, wanted, { signal }) });
+  ({ how: t("foundBy", { member: pathLabel(member) }), member, ids: await find(member, wanted, { signal }) });
 
-// Beside members, only what looks like an id: the service may have to ask the table for it.
-async function byId(wanted, signal) {
+// Beside members, only what looks like a key: the service may have to ask the table for it.
+async function byKey(wanted, signal) {
   const mayBeOne = members.length === 0 || arrival(wanted) !== null;
   const found = mayBeOne && (await orderText(wanted, { signal }).then(() => true, (error) => {
     if (error.status !== 404) throw error;
     return false;
   }));
-  return { how: t("foundById"), ids: found ? [wanted] : [] };
+  return { how: t("foundByKey"), ids: found ? [wanted] : [] };
 }
 
 function show(found) {
+  const titles = [];
   const groups = found.map(({ how, member, ids }) => {
     const query = new URLSearchParams({ [`$.${member}`]: shown });
-    const all = ids.length < MOST ? null : h("a", { href: address(query), onclick: () => clear() }, t("foundAll"));
+    const all = ids.length < MOST ? null : h("a", { href: address(query) }, t("foundAll"));
     const count = ids.length < MOST ? t("found", { count: ids.length }) : t("foundMost", { count: ids.length });
-    return h("div", {}, h("h2", {}, `${count} ${how}`), h("ul", {}, ...ids.map(hit)), all);
+    const title = `${count} ${how}`;
+    titles.push(title);
+    const list = new List(members, title);
+    list.append(ids.map((id) => ({ id })));
+    return h("div", {}, h("h2", {}, title), list.table, all);
   });
   $("results").replaceChildren(...(groups.length > 0 ? groups : nothing()));
+  say(titles.join(", ") || t(none()[0]));
 }
 
-function nothing() {
-  const said = members.length > 0 ? ["nothingFound"] : ["nothingById", "searchNone"];
-  return said.map((key) => h("p", { class: "note" }, t(key)));
-}
-
-function hit(id) {
-  const at = arrival(id);
-  return h("li", {}, h("a", { href: `#/order/${encodeURIComponent(id)}`, onclick: () => clear() }, value(line(id), { class: "id" })),
-    at ? h("span", { class: "note" }, dateTime(at)) : null);
-}
+const nothing = () => none().map((key) => h("p", { class: "note" }, t(key)));
+const none = () => (members.length > 0 ? ["nothingFound"] : ["nothingByKey", "searchNone"]);

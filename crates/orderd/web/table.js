@@ -1,10 +1,10 @@
-// A table of orders: when each arrived, what it is searched by, its id. Rows that come from a page have only
-// their ids; the rest is asked for as they come into view, a few at a time.
+// A table of orders: when each arrived, what it is searched by, its key. Rows that come from a page have only
+// their keys; the rest is asked for as they come into view, a few at a time.
 
 import { h, value, line } from "./dom.js";
-import { dateTime, label, t, time, zone } from "./i18n.js";
+import { dateTime, keyLabel, pathLabel, t, time, zone } from "./i18n.js";
 import { orderText } from "./api.js";
-import { member as valueOf, parse, path } from "./json.js";
+import { member as valueOf, parse, path, stringify } from "./json.js";
 
 const AT_ONCE = 4;
 const AGAIN = 2000;
@@ -18,6 +18,7 @@ export function arrival(id) {
 
 export class List {
   #members;
+  #heads;
   #rows = new Map();
   #body;
   #most;
@@ -30,8 +31,8 @@ export class List {
     this.#members = members;
     this.#most = most;
     this.#body = h("tbody", {});
-    const heads = [`${t("colTime")}, ${zone()}`, ...members.map(label), t("colId")];
-    const head = h("tr", {}, ...heads.map((text) => h("th", { scope: "col" }, text)));
+    this.#heads = [`${t("colTime")}, ${zone()}`, ...members.map(pathLabel), keyLabel(members)];
+    const head = h("tr", {}, ...this.#heads.map((text) => h("th", { scope: "col" }, text)));
     this.table = h("table", { class: "orders", "aria-label": caption },
       h("thead", {}, head), this.#body);
     this.#seen = new IntersectionObserver((entries) => this.#inView(entries), { rootMargin: "200px" });
@@ -84,16 +85,21 @@ export class List {
     const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order.members[member]) : "…");
     const id = value(line(order.id || "“”"), { class: "id", dir: "ltr" });
     const [first, ...others] = [...cells, id];
-    row.replaceChildren(
-      h("td", { class: "when" }, when),
-      h("td", { class: "main" }, h("a", { href }, first)),
-      // Ids begin alike, so a shortened id keeps its end.
-      ...others.map((cell) => h("td", { class: cell === id ? "cut" : null }, cell)),
-    );
+    const all = [["when", when], ["main", h("a", { href }, first)]];
+    // Keys begin alike, so a shortened key keeps its end.
+    all.push(...others.map((cell) => [cell === id ? "cut" : null, cell]));
+    const hasFocus = row.contains(document.activeElement);
+    // Without its head, as on phones, each cell has its label.
+    row.replaceChildren(...all.map(([kind, cell], index) => h("td", { class: kind, "data-label": this.#heads[index] }, cell)));
+    if (hasFocus) row.querySelector("a").focus();
   }
 
-  #text(text) {
-    return text === "" ? h("span", { class: "note" }, t("noNumber")) : value(line(String(text)));
+  // The values without those that are missing or null. A path through an array may have several.
+  #text(content) {
+    const values = [content].flat(Infinity).filter((one) => one !== undefined && one !== null);
+    const text = values.map((one) => (typeof one === "object" ? stringify(one) : String(one))).join(", ");
+    if (text.trim() !== "") return value(line(text));
+    return h("span", { class: "note" }, values.length === 0 ? "–" : t("emptyText"));
   }
 
   #inView(entries) {
@@ -112,7 +118,7 @@ export class List {
   async #ask() {
     while (this.#asking < AT_ONCE && this.#wanted.length > 0) {
       const id = this.#wanted.shift();
-      if (!this.#rows.has(id)) continue;
+      if (!this.#rows.has(id) || !this.table.isConnected) continue;
       this.#asking += 1;
       this.#complete(id).finally(() => {
         this.#asking -= 1;
@@ -128,7 +134,7 @@ export class List {
     const row = this.#rows.get(id);
     if (lost && row?.isConnected) setTimeout(() => this.#want(id), AGAIN);
     if (!order || !row) return;
-    const shown = Object.fromEntries(this.#members.map((member) => [member, valueOf(order, path(member)) ?? ""]));
+    const shown = Object.fromEntries(this.#members.map((member) => [member, valueOf(order, path(member))]));
     this.#fill(row, { id, members: shown });
   }
 }

@@ -109,7 +109,8 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.keys("#search", "order-1").await;
     browser.reads("#results", "1 order by Order number").await;
     let id = service.ids().await[1].clone();
-    browser.reads("#results a", &id).await;
+    browser.reads("#results tbody tr", &id).await;
+    browser.reads("#results tbody a", "order-1").await;
     browser.keys("#search", "2").await;
     browser.reads("#results", "No order has exactly this value").await;
     browser.script("document.getElementById('search').select()").await;
@@ -120,7 +121,7 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.holds("document.getElementById('results').hidden").await;
     browser.keys("#search", "WBILMTESTTRACK").await;
     browser.reads("#results", "3 orders by Track number").await;
-    browser.click("#results li:last-child a").await;
+    browser.click("#results tbody tr:last-child a").await;
     browser.reads("#view-order h1", "order-0").await;
 
     browser.go(&format!("{}#/order/nobody", url(&service))).await;
@@ -383,7 +384,7 @@ async fn a_document_of_another_kind_is_a_tree() {
              done(document.querySelector('.tree').innerText); }});"
         ))
         .await;
-    for shown in ["Ship", "Crew (1)", "Name <b>Ada</b>", "Empty none", "Sails 3", "Afloat yes"] {
+    for shown in ["Ship", "Crew (1)", "Name <b>Ada</b>", "Empty none", "Sails 3", "Afloat true"] {
         assert!(tree.as_str().unwrap().contains(shown), "{shown}: {tree}");
     }
     is_sound(&browser, "a tree").await;
@@ -595,7 +596,7 @@ async fn a_search_has_an_address_and_enter_opens_its_only_hit_and_goes_to_severa
     browser.go(&format!("{}#/search/WBILMTESTTRACK", url(&service))).await;
     browser.reads("#results", "3 orders by Track number").await;
     browser.keys("#search", ENTER).await;
-    let first = "document.activeElement === document.querySelector('#results li a')";
+    let first = "document.activeElement === document.querySelector('#results td a')";
     browser.holds(first).await;
     browser.holds("location.hash === '#/search/WBILMTESTTRACK'").await;
     // Quicker than the search: all the same, no hit is opened unseen.
@@ -607,7 +608,7 @@ async fn a_search_has_an_address_and_enter_opens_its_only_hit_and_goes_to_severa
     browser.holds(first).await;
     is_sound(&browser, "the first of several hits").await;
     browser.resize(1280, 800).await;
-    browser.keys("#results li a", ENTER).await;
+    browser.keys("#results td a", ENTER).await;
     browser.reads("#view-order h1", "order-2").await;
     browser.script("history.back()").await;
     browser.reads("#results", "3 orders by Track number").await;
@@ -690,7 +691,8 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     // The list is rebuilt in the other language, so its old links can't be clicked.
     let id = service.ids().await[0].clone();
     browser.go(&format!("{}#/order/{id}", url(&service))).await;
-    browser.reads("#view-order h1", &id).await;
+    browser.reads("#view-order h1", "parcel p-1").await;
+    browser.reads("#view-order .heading", &format!("Key {id}")).await;
     speaks_of_no_orders(&browser).await;
     is_sound(&browser, "a parcel").await;
     browser.resize(1280, 800).await;
@@ -724,5 +726,89 @@ async fn speaks_of_no_orders(browser: &Browser) {
                      .replaceAll('orderd', '').match(/.*(order|заказ).*/i)?.[0] ?? ''";
         assert_eq!(browser.script(words).await, "");
         browser.click("#language").await;
+    }
+}
+
+/// A document may have members with the names that the page has for its own.
+const ODD_PARCEL: &str = r#"{"id":"p-1","key":"k-1","type":"box","to":{"city":"Riga","tags":["a","b"]},"fragile":false,"sealed":true,"weight":9007199254740993,"note":"text"}"#;
+
+/// The cells of the first row, each with its label.
+const LABELLED: &str = "[...document.querySelectorAll('VIEW tbody tr:first-child td')].map((cell) => \
+    [JSON.parse(getComputedStyle(cell, '::before').content), cell.innerText]).sort((one, other) => (one[0] < other[0] ? -1 : 1))";
+
+/// On a phone there is no head over the columns. From an event and from the order itself, a row is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_phone_each_value_has_the_label_of_its_member() {
+    let files = devstack::TempDir::new().unwrap();
+    let file = files.path().join("parcel.json");
+    std::fs::write(&file, ODD_PARCEL).unwrap();
+    let search = "id,key,type,to.city,to.tags,fragile,weight,note";
+    let typed = [("MODEL", file.to_str().unwrap()), ("PG_FORMAT", "json"), ("SEARCH", search)];
+    let any = [("MODEL", "any"), ("PG_FORMAT", "json"), ("SEARCH", search)];
+    let long = "long ".repeat(100);
+    let short = format!("{}…", &long[..160]);
+    let document = |note: &str| {
+        ODD_PARCEL.replace("\"text\"", note).replace("p-1", if note == "null" { "" } else { "p-1" })
+    };
+    for settings in [typed, any] {
+        let stack = Stack::new();
+        let service = stack.serve(&settings).await;
+        let browser = open(&service).await;
+        browser.resize(375, 800).await;
+        browser.reads("#live-list", "No documents").await;
+        for (note, shown, id) in [("null", "–", "(empty)"), (&*json!(long).to_string(), &short, "p-1")] {
+            stack.publish(&[document(note)]).await;
+            browser.reads(FIRST, shown).await;
+            let key = service.ids().await.pop().unwrap();
+            browser.reads(FIRST, &key).await;
+            let right = |labels: [&str; 10], time: &str| {
+                let values =
+                    [time, id, "k-1", "box", "Riga", "a, b", "false", "9007199254740993", shown, &*key];
+                let mut cells: Vec<_> = labels.into_iter().zip(values).collect();
+                cells.sort_unstable();
+                json!(cells)
+            };
+            let members = ["Id", "Key", "Type", "To · City", "To · Tags", "Fragile", "Weight", "Note"];
+            let labels = |time: &'static str, key: &'static str| {
+                let mut labels = vec![time];
+                labels.extend(members);
+                labels.push(key);
+                <[&str; 10]>::try_from(labels).unwrap()
+            };
+            let listed = async |view: &str, names: [&'static str; 2]| {
+                let cells = LABELLED.replace("VIEW", view);
+                let time = "document.querySelector('VIEW tbody time').innerText".replace("VIEW", view);
+                let zone = "document.querySelector('VIEW thead th').textContent".replace("VIEW", view);
+                let found = browser.script(&format!("return [{cells}, {time}, {zone}]")).await;
+                let text = found.to_string().replace(found[2].as_str().unwrap(), names[0]);
+                let found: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(found[0], right(labels(names[0], names[1]), found[1].as_str().unwrap()), "{view}");
+            };
+            listed("#live-list", ["Arrived", "Key (orderd)"]).await;
+            is_laid_out(&browser, "the list of odd parcels").await;
+            browser.resize(375, 800).await;
+            browser.go(&format!("{}#/find?$.key=k-1", url(&service))).await;
+            browser.reads("#find-list tbody tr:first-child", shown).await;
+            listed("#find-list", ["Arrived", "Key (orderd)"]).await;
+            browser.click("#language").await;
+            browser.reads("#find-list tbody tr:first-child", shown).await;
+            browser.reads("#find-list tbody tr:first-child", &key).await;
+            browser.click("#language").await;
+            browser.go(&format!("{}#/", url(&service))).await;
+            browser.reads(FIRST, shown).await;
+        }
+        is_accessible(&browser, "the list of odd parcels").await;
+        browser.resize(375, 800).await;
+        browser.keys("#search", "k-1").await;
+        browser.reads("#results", "2 documents by Key").await;
+        let found = LABELLED.replace("VIEW", "#results");
+        browser
+            .holds(&format!("{found}.some(([label, value]) => label === 'To · City' && value === 'Riga')"))
+            .await;
+        browser.click("#language").await;
+        browser.holds(&format!("{found}.some(([label]) => label === 'Ключ')")).await;
+        browser.click("#language").await;
+        browser.reads("#results", "2 documents by Key").await;
+        is_sound(&browser, "hits among odd parcels").await;
     }
 }

@@ -207,7 +207,7 @@ async fn a_browser_without_files_saves_csv_that_spreadsheets_read() {
     let text = std::fs::read_to_string(file).unwrap();
     let lines: Vec<&str> = text.trim_start_matches('\u{feff}').split("\r\n").collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(lines[0].starts_with("id,arrived,order_uid,track_number,entry,delivery.name"), "{}", lines[0]);
+    assert!(lines[0].starts_with("key,arrived,order_uid,track_number,entry,delivery.name"), "{}", lines[0]);
     let (plain, odd) = (lines[1], lines[2]);
     assert!(plain.contains(",plain,WBILMTESTTRACK,WBIL,Test Testov,+9720000000,"), "{plain}");
     for cell in [",\"a \"\"quoted\"\", text\nof two lines\",", ",'=1+1,", ",9007199254740993,", ",[],"] {
@@ -217,7 +217,7 @@ async fn a_browser_without_files_saves_csv_that_spreadsheets_read() {
 
 /// Without members to search by, the page says what can be searched, and how to have more.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_members_to_search_by_documents_are_found_by_their_id_alone() {
+async fn without_members_to_search_by_documents_are_found_by_their_key_alone() {
     let stack = Stack::new();
     let service = stack.serve(&[("MODEL", "any")]).await;
     stack.publish(&[r#"{"city":"Riga"}"#]).await;
@@ -226,13 +226,13 @@ async fn without_members_to_search_by_documents_are_found_by_their_id_alone() {
     let browser = open(&service).await;
     browser.reads("#live-list", &id).await;
     let searched = "return [document.getElementById('search').placeholder, document.getElementById('search').labels[0].textContent]";
-    assert_eq!(browser.script(searched).await, json!(["Id", "Find a document (document) by Id"]));
+    assert_eq!(browser.script(searched).await, json!(["Key", "Find a document by Key"]));
     browser.keys("#search", "Riga").await;
-    browser.reads("#results", "No document has this id.").await;
+    browser.reads("#results", "No document has this key.").await;
     browser.reads("#results", "The service’s setting SEARCH names those to search by").await;
     // The browser itself tells the console of the 404.
     browser.console().await;
-    is_sound(&browser, "a search for no id").await;
+    is_sound(&browser, "a search for no key").await;
     browser.resize(1280, 800).await;
     browser.script("document.getElementById('search').select()").await;
     browser.keys("#search", &format!("{id}\u{e007}")).await;
@@ -249,7 +249,7 @@ async fn without_members_to_search_by_documents_are_found_by_their_id_alone() {
     let service = stack.serve(&[("PG_TABLE", "others"), ("SEARCH", "delivery.city,customer_id")]).await;
     browser.go(&url(&service)).await;
     browser.holds("document.getElementById('search').placeholder !== ''").await;
-    let named = "Delivery.city, Customer, or Id";
+    let named = "Delivery · City, Customer, or Key";
     assert_eq!(browser.script(searched).await, json!([named, format!("Find an order by {named}")]));
 }
 
@@ -276,7 +276,33 @@ async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {
     browser.holds("ended === 'closed'").await;
     let csv = browser.script("return pieces.join('')").await;
     let csv = csv.as_str().unwrap();
-    assert!(csv.starts_with("\u{feff}id,arrived,to.city,tags,document\r\n"), "{csv}");
+    assert!(csv.starts_with("\u{feff}key,arrived,to.city,tags,document\r\n"), "{csv}");
     assert!(csv.contains("Riga,\"[\"\"a\"\",\"\"b\"\"]\",\"{\"\"to\"\":"), "{csv}");
     is_sound(&browser, "a search of documents of any form").await;
+}
+
+/// A document may have members with the names of the file's own columns.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_columns_of_a_file_have_one_name() {
+    for (model, document, head) in [
+        ("parcel.json", r#"{"id":"i","key":"k","arrived":"a"}"#, "orderd_key,orderd_arrived,id,key,arrived"),
+        ("any", r#"{"id":"i","document":"d"}"#, "key,arrived,id,document,orderd_document"),
+    ] {
+        let stack = Stack::new();
+        let file = stack.temp_dir.path().join(model);
+        std::fs::write(&file, document).unwrap();
+        let named = if model == "any" { model } else { file.to_str().unwrap() };
+        let search = if model == "any" { "id,document" } else { "id" };
+        let service = stack.serve(&[("MODEL", named), ("SEARCH", search)]).await;
+        stack.publish(&[document]).await;
+        service.wait_len(1).await;
+        let browser = open(&service).await;
+        browser.go(&format!("{}#/find", url(&service))).await;
+        browser.holds(&format!("{ROWS}.length === 1")).await;
+        browser.script(FILE).await;
+        browser.click("#find-csv").await;
+        browser.holds("ended === 'closed'").await;
+        let csv = browser.script("return pieces.join('')").await;
+        assert_eq!(csv.as_str().unwrap().trim_start_matches('\u{feff}').lines().next(), Some(head));
+    }
 }
