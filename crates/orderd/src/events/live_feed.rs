@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache::{Inserted, WantedInserts};
+use cache::{Cache, Inserted, Lookup, WantedInserts};
 use order::{Body, Layouts, RowError, SearchPath};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -57,9 +57,14 @@ struct ShownMember {
     path: SearchPath,
 }
 
+struct OrderEvent {
+    key: String,
+    text: Bytes,
+}
+
 #[derive(Default)]
 struct EventRing {
-    events: VecDeque<Bytes>,
+    events: VecDeque<OrderEvent>,
     bytes: usize,
     /// The number of the next event; those before it are in `events`.
     next: u64,
@@ -72,6 +77,7 @@ struct EventRing {
 /// A client of `/events` that gets samples.
 pub(crate) struct SampledReader {
     feed: Arc<Feed>,
+    cache: Arc<Cache>,
     changed: watch::Receiver<()>,
     next: u64,
     stats_seen: u64,
@@ -126,8 +132,8 @@ impl Feed {
         for body in &inserted.bodies {
             // A body in memory can be read, or it would not be there.
             if let Ok(data) = self.data(body) {
-                let event = format!("id: {}\nevent: order\ndata: {data}\n\n", self.id(ring.next));
-                ring.push(event.into());
+                let text = format!("id: {}\nevent: order\ndata: {data}\n\n", self.id(ring.next));
+                ring.push(OrderEvent { key: body.key().to_owned(), text: text.into() });
             }
         }
         drop(ring);
@@ -168,7 +174,7 @@ impl Feed {
     }
 
     /// Subscribes a reader, from the event after `last`, or from now on. `None` if there are too many readers.
-    pub(crate) fn reader(self: &Arc<Self>, last: Option<&str>) -> Option<SampledReader> {
+    pub(crate) fn reader(self: &Arc<Self>, cache: &Arc<Cache>, last: Option<&str>) -> Option<SampledReader> {
         let slot = self.take_reader_slot()?;
         let changed = self.changed.subscribe();
         let ring = self.ring();
@@ -185,6 +191,7 @@ impl Feed {
         let greeting = Some(greeting.into());
         Some(SampledReader {
             feed: self.clone(),
+            cache: cache.clone(),
             changed,
             next,
             stats_seen: 0,
@@ -240,12 +247,12 @@ impl EventRing {
         self.next - self.events.len() as u64
     }
 
-    fn push(&mut self, event: Bytes) {
-        self.bytes += event.len();
+    fn push(&mut self, event: OrderEvent) {
+        self.bytes += event.text.len();
         self.events.push_back(event);
         self.next += 1;
         while self.events.len() > MAX_KEPT || (self.bytes > MAX_KEPT_BYTES && self.events.len() > 1) {
-            self.bytes -= self.events.pop_front().map_or(0, |event| event.len());
+            self.bytes -= self.events.pop_front().map_or(0, |event| event.text.len());
         }
     }
 }
@@ -274,15 +281,18 @@ impl SampledReader {
         let ring = self.feed.ring();
         let skip = self.next.checked_sub(ring.first())?;
         let (mut events, mut bytes) = (Vec::new(), 0);
-        for event in ring.events.iter().skip(skip as usize) {
+        for OrderEvent { key, text } in ring.events.iter().skip(skip as usize) {
             self.is_behind = events.len() == BATCH_EVENTS || bytes >= BATCH_BYTES;
             if self.is_behind {
                 break;
             }
-            bytes += event.len();
-            events.push(event.clone());
+            self.next += 1;
+            // The order may have been erased since.
+            if self.cache.lookup(key) != Lookup::Miss {
+                bytes += text.len();
+                events.push(text.clone());
+            }
         }
-        self.next += events.len() as u64;
         if ring.stats_made > self.stats_seen {
             self.stats_seen = ring.stats_made;
             // So that a reader that loses the connection before the first order can resume from here.

@@ -57,7 +57,7 @@ pub(crate) async fn events(
         filtered_feed::FilteredReader::new(&app.feed, &app.cache, filter, last)
             .map(|reader| EventReader::All(Box::new(reader)))
     } else {
-        app.feed.reader(last).map(EventReader::Sampled)
+        app.feed.reader(&app.cache, last).map(EventReader::Sampled)
     };
     let Some(reader) = reader else { return too_many() };
     let permission = Permission { app: app.clone(), headers, checked: Instant::now() };
