@@ -45,7 +45,7 @@ async fn odd_requests_get_an_answer_or_a_closed_connection() {
         ("GET /order/../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
         ("GET /order/%2e%2e%2f HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
         ("GET /order/%zz HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
-        ("GET /order/%ff%fe HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
+        ("GET /order/%ff%fe HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
         ("GET /order/%00 HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
         ("GET /orders?order_uid=%ff HTTP/1.1\r\nhost: localhost\r\n\r\n", "200"),
         (&huge_header, "431"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -24,6 +24,7 @@ use crate::dead_letters::replay::{Outcome, replay as send_again};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
+use crate::http::routes::segment::Segment;
 use crate::http::routes::session;
 use crate::http::{App, json, text};
 use crate::logging::audit::Action;
@@ -151,7 +152,7 @@ pub(crate) async fn list(
 }
 
 /// One dead letter with its payload.
-pub(crate) async fn show(State(app): State<Arc<App>>, Path(key): Path<String>) -> Result<Response, Response> {
+pub(crate) async fn show(State(app): State<Arc<App>>, Segment(key): Segment) -> Result<Response, Response> {
     let found = app.dead_letters.ask(async |store| {
         let Some(letter) = store.find(&key).await? else { return Ok(None) };
         let payload = store.payload(&letter).await?;
@@ -181,7 +182,7 @@ pub(crate) fn replay_routes(app: &Arc<App>) -> Router<Arc<App>> {
 async fn replay(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
-    Path(key): Path<String>,
+    Segment(key): Segment,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
     let document = document.map_err(|rejection| unread(&rejection))?;
@@ -213,7 +214,7 @@ async fn replay(
 async fn discard(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
-    Path(key): Path<String>,
+    Segment(key): Segment,
 ) -> Result<Response, Response> {
     app.dead_letters.ask(async |store| store.find(&key).await).await?.ok_or_else(missing)?;
     let deed = Action::begin("drop", &by, &key, "incomplete");

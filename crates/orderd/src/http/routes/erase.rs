@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use crate::erasure::Eraser;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::router::{ORDER, UNNAMED};
+use crate::http::routes::segment::Segment;
 use crate::http::{App, text};
 use crate::logging::audit::Action;
 use crate::wording::shown;
@@ -36,14 +37,14 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 
 /// Erases the order whose id is empty.
 async fn erase_unnamed(state: State<Arc<App>>, by: Extension<Caller>) -> Response {
-    erase(state, by, Path(String::new())).await
+    erase(state, by, Segment(String::new())).await
 }
 
 /// 204 if it is erased everywhere, 404 if nothing of it exists. 503: not everywhere yet; the same request continues.
 async fn erase(
     State(app): State<Arc<App>>,
     Extension(Caller(by)): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Response {
     let deed = Action::begin("erase", &by, &id, "incomplete");
     let erased = erased(&app, &id).await;

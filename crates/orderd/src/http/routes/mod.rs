@@ -1,7 +1,8 @@
-//! One file for each resource; `http/router.rs` has their paths. `query` reads the parameters that several of them
-//! share.
+//! One file for each resource; `http/router.rs` has their paths. `query` reads the parameters and `segment` the
+//! last parts of paths that several of them share.
 
 pub(crate) mod query;
+pub(crate) mod segment;
 pub(crate) mod order;
 pub(crate) mod newest_order;
 pub(crate) mod orders;

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use cache::{Lookup, StoredRow, Unavailable};
 use order::RowError;
 
+use crate::http::routes::segment::Segment;
 use crate::http::{App, text};
 
 /// Estimate of the JSON's length relative to the body in memory, to allocate once.
 const USUAL_JSON_BYTES: usize = 1024;
 
 /// The order as JSON. An id that memory lacks may still be in the table; 404 only if it is not.
-pub(crate) async fn order(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+pub(crate) async fn order(State(app): State<Arc<App>>, Segment(id): Segment) -> Response {
     respond(&app, &id).await
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cache::Page;
@@ -11,6 +11,7 @@ use cache::Page;
 use crate::health::Part;
 use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::order::unavailable;
+use crate::http::routes::segment::Segment;
 use crate::http::{App, json, text};
 
 /// Time limit for a page that memory lacks during the fill: most tables are read by then.
@@ -30,7 +31,7 @@ pub(crate) async fn last(State(app): State<Arc<App>>, asked: HeaderMap) -> Respo
 }
 
 /// Page `n`, from 1.
-pub(crate) async fn page(State(app): State<Arc<App>>, Path(n): Path<String>, asked: HeaderMap) -> Response {
+pub(crate) async fn page(State(app): State<Arc<App>>, Segment(n): Segment, asked: HeaderMap) -> Response {
     match n.parse() {
         Ok(n) => respond(known(&app, Some(n)).await, &asked, || format!("404 there is no page {n}: {PAGES}")),
         Err(_) => text(StatusCode::NOT_FOUND, &format!("404 this is not the number of a page: {PAGES}")),
