@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,11 @@ pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 
 /// The phase of one connection.
 #[derive(Clone)]
-pub(crate) struct Phase(Arc<Mutex<State>>);
+pub(crate) struct Phase {
+    state: Arc<Mutex<State>>,
+    /// A response has ended too early.
+    is_broken: Arc<AtomicBool>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -30,13 +35,13 @@ enum State {
 }
 
 impl Phase {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State::Idle(Instant::now()))))
+    pub(crate) fn new(is_broken: Arc<AtomicBool>) -> Self {
+        Self { state: Arc::new(Mutex::new(State::Idle(Instant::now()))), is_broken }
     }
 
     /// Records that bytes arrived.
     pub(crate) fn received(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if matches!(*state, State::Idle(_)) {
             *state = State::Head(Instant::now());
         }
@@ -44,18 +49,18 @@ impl Phase {
 
     /// A whole head has arrived. The response ends when the body of [`ResponseGuard`] is dropped.
     pub(crate) fn begin_response(&self) -> ResponseGuard {
-        *self.0.lock() = State::Responding;
+        *self.state.lock() = State::Responding;
         ResponseGuard(self.clone())
     }
 
     fn is_idle(&self) -> bool {
-        matches!(*self.0.lock(), State::Idle(_))
+        matches!(*self.state.lock(), State::Idle(_))
     }
 
     /// The deadline of the phase. Once the service stops, an idle connection gets its notice period from that moment
     /// on, however long it has been idle.
     fn deadline(&self, idle: Duration, stopped: Option<Instant>) -> Option<Instant> {
-        match (*self.0.lock(), stopped) {
+        match (*self.state.lock(), stopped) {
             (State::Idle(since), None) => Some(since + idle),
             (State::Idle(since), Some(stopped)) => {
                 Some((since + idle).min(since.max(stopped) + CLOSE_NOTICE))
@@ -71,20 +76,20 @@ pub(crate) struct ResponseGuard(Phase);
 
 impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        *self.0.0.lock() = State::Idle(Instant::now());
+        *self.0.state.lock() = State::Idle(Instant::now());
     }
 }
 
 impl ResponseGuard {
     /// Wraps the body, with which the response ends.
     pub(crate) fn until_sent(self, body: Body) -> Body {
-        Body::new(ResponseBody { body, _responding: self })
+        Body::new(ResponseBody { body, responding: self })
     }
 }
 
 struct ResponseBody {
     body: Body,
-    _responding: ResponseGuard,
+    responding: ResponseGuard,
 }
 
 impl hyper::body::Body for ResponseBody {
@@ -95,7 +100,11 @@ impl hyper::body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(Some(Err(_)))) {
+            self.responding.0.is_broken.store(true, Ordering::Relaxed);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

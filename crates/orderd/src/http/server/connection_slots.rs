@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,9 @@ pub(crate) struct ConnectionSlot {
     moves: Arc<AtomicU64>,
     /// Cancelled when the slot is needed.
     pub(crate) close: CancellationToken,
+    /// Set once a response has ended too early. The connection is then reset, because to a client of HTTP/1.0 a connection
+    /// that is closed in good order means that the response is complete.
+    pub(crate) is_broken: Arc<AtomicBool>,
     taken: Arc<Mutex<HashMap<u64, SlotActivity>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -88,7 +92,8 @@ impl ConnectionSlots {
         let taken =
             SlotActivity { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id, taken);
-        Some(ConnectionSlot { id, moves, close, taken: self.taken.clone(), _permit: permit })
+        let (is_broken, taken) = (Arc::default(), self.taken.clone());
+        Some(ConnectionSlot { id, moves, close, is_broken, taken, _permit: permit })
     }
 
     /// Closes the connection that has been idle for the longest, repeatedly, while a caller waits for a slot.
@@ -121,10 +126,10 @@ fn count(files: usize) -> usize {
 
 impl ConnectionSlot {
     /// The stream, with its reads and writes counted.
-    pub(crate) fn watch<S>(&self, stream: S) -> ActivityStream<S> {
+    pub(crate) fn watch(&self, stream: TcpStream) -> WatchedStream {
         // Restarts its idle time.
         self.moves.fetch_add(1, Ordering::Relaxed);
-        ActivityStream { stream, moves: self.moves.clone() }
+        WatchedStream { stream, moves: self.moves.clone(), is_broken: self.is_broken.clone() }
     }
 }
 
@@ -134,20 +139,37 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A stream that counts its reads and writes.
-pub(crate) struct ActivityStream<S> {
-    stream: S,
+/// A stream that counts its reads and writes, and sends nothing more once it is broken, but a reset.
+pub(crate) struct WatchedStream {
+    stream: TcpStream,
     moves: Arc<AtomicU64>,
+    is_broken: Arc<AtomicBool>,
 }
 
-impl<S> ActivityStream<S> {
+impl WatchedStream {
     fn moved<T>(&self, done: io::Result<T>) -> Poll<io::Result<T>> {
         self.moves.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(done)
     }
+
+    fn refuse_broken(&self) -> io::Result<()> {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "a response ended too early"));
+        }
+        Ok(())
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ActivityStream<S> {
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        if self.is_broken.load(Ordering::Relaxed) {
+            // Fails if the connection is already closed.
+            drop(self.stream.set_zero_linger());
+        }
+    }
+}
+
+impl AsyncRead for WatchedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -158,8 +180,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ActivityStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
+impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.refuse_broken()?;
         let done = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.moved(done)
     }
@@ -169,6 +192,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.refuse_broken()?;
         let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
         self.moved(done)
     }
@@ -182,6 +206,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.refuse_broken()?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

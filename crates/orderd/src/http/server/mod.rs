@@ -15,6 +15,7 @@ mod scheduling;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection_phase::{Phase, ServedConnection};
-use self::connection_slots::{ActivityStream, ConnectionSlot, ConnectionSlots};
+use self::connection_slots::{ConnectionSlot, ConnectionSlots, WatchedStream};
 use self::lingering_close::LingeringClose;
 use self::prefixed_io::PrefixedIo;
 use crate::config::ServerCertificate;
@@ -111,25 +112,26 @@ impl Server {
         drop(stream.set_nodelay(true));
         let stream = slot.watch(stream);
         tokio::select! {
-            () = self.secure_and_serve(stream) => {}
+            () = self.secure_and_serve(stream, slot.is_broken.clone()) => {}
             () = slot.close.cancelled() => {}
         }
     }
 
-    async fn secure_and_serve(self, stream: ActivityStream<TcpStream>) {
+    async fn secure_and_serve(self, stream: WatchedStream, is_broken: Arc<AtomicBool>) {
         match self.app.settings.server_certificate.as_ref().map(ServerCertificate::acceptor) {
-            None => self.serve(stream).await,
+            None => self.serve(stream, is_broken).await,
             Some(acceptor) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
                 {
-                    self.serve(stream).await;
+                    self.serve(stream, is_broken).await;
                 }
             }
         }
     }
 
-    /// Serves one connection: on the fast path as long as possible, then by the routes.
-    async fn serve<S>(self, stream: S)
+    /// Serves one connection: on the fast path as long as possible, then by the routes. `is_broken` is set once a response
+    /// has ended too early.
+    async fn serve<S>(self, stream: S, is_broken: Arc<AtomicBool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -141,7 +143,7 @@ impl Server {
             drop(stream.shutdown().await);
             return;
         };
-        let (phase, idle) = (Phase::new(), self.app.settings.http_idle_timeout);
+        let (phase, idle) = (Phase::new(is_broken), self.app.settings.http_idle_timeout);
         let stream = TokioIo::new(PrefixedIo { read, stream, phase: phase.clone() });
         let served = self.http.serve_connection(stream, service_fn(|request| self.respond(&phase, request)));
         connection_phase::until_closed(served, &phase, idle, &self.stop).await;
@@ -197,7 +199,7 @@ pub(crate) async fn serve_one<S>(stream: S, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    Server::new(app, CancellationToken::new()).serve(stream).await;
+    Server::new(app, CancellationToken::new()).serve(stream, Arc::default()).await;
 }
 
 async fn accept(listener: &TcpListener, slots: &ConnectionSlots) -> Option<(TcpStream, ConnectionSlot)> {
@@ -241,7 +243,7 @@ mod tests {
         for request in ["", "/order?order_uid=b563feb7b2b84b6test", "/mem_len"] {
             let stop = CancellationToken::new();
             let (mut client, server) = tokio::io::duplex(1 << 16);
-            tokio::spawn(Server::new(app.clone(), stop.clone()).serve(server));
+            tokio::spawn(Server::new(app.clone(), stop.clone()).serve(server, Arc::default()));
             if !request.is_empty() {
                 let request = format!("GET {request} HTTP/1.1\r\nhost: localhost\r\n\r\n");
                 client.write_all(request.as_bytes()).await.unwrap();
