@@ -203,11 +203,14 @@ impl Receipts {
     }
 
     /// The orders of these messages have just been committed. A receipt is sent once memory has its order too, so that its
-    /// receiver finds it by every request; the writer does not wait for that.
-    pub(crate) async fn committed<'m>(self: &Arc<Self>, messages: impl Iterator<Item = &'m Message>) {
+    /// receiver finds it by every request; the writer does not wait for that. `answered`: before their batch was written.
+    pub(crate) async fn committed<'m>(
+        self: &Arc<Self>,
+        messages: impl Iterator<Item = &'m Message>,
+        answered: Answered,
+    ) {
         let committed =
             |key: &str| Receipt { refused: None, key: key.to_owned(), detail: String::new(), path: None };
-        let answered = self.answered();
         let receipts: Vec<_> = messages
             .filter_map(|message| {
                 let subject = asked_for(message.headers.as_ref())?.to_owned();

@@ -406,7 +406,8 @@ impl RunningWriter {
         // An erased order was not written.
         let erased = self.erased.subscribe();
         let written = messages.filter(|message| !erased.borrow().contains(message.key.as_str()));
-        self.deps.receipts.committed(written).await;
+        // Not the present state: the lease may have been renewed, at this position, since the commit.
+        self.deps.receipts.committed(written, self.answered).await;
         self.deps.receipts.note_answered(watermark);
         if part.len() == self.max_rows {
             // A batch has only slightly more than `MAX_ORDERS`, so it is written whole again.

@@ -1,6 +1,10 @@
 //! The outcomes of replays, as reported by the command and over HTTP.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use async_nats::jetstream;
+use devstack::breaker::{Breaker, Mode};
 use devstack::{Nats, NatsOptions};
 use futures_util::StreamExt;
 use hyper::{Request, StatusCode};
@@ -219,6 +223,26 @@ async fn receipts_say_what_became_of_a_message_and_go_nowhere_else() {
     })
     .await;
     assert_eq!(letters(&stack, 1).await.len(), 1);
+}
+
+/// Each request to NATS takes half a second, so that the writer renews its lease between a commit and its receipts.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_come_although_dead_letters_are_removed_slowly() {
+    let stack = Stack::new();
+    let link = Breaker::start((Ipv4Addr::LOCALHOST, stack.nats.port()).into()).unwrap();
+    let service = stack.serve(&[("NATS_PORT", &link.addr().port().to_string())]).await;
+    stack.publish(&["{"]).await;
+    let key = letters(&stack, 1).await.remove(0);
+    link.set(Mode::Distant(Duration::from_millis(250)));
+    let client = stack.client().await;
+    let mut receipts = client.subscribe("_INBOX.me").await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Orderd-Receipt", "_INBOX.me");
+    headers.insert("Orderd-Key", key.as_str());
+    client.publish_with_headers("TESTING", headers, order("corrected").into()).await.unwrap();
+    let receipt = in_time("a receipt", receipts.next()).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&receipt.payload).unwrap(), json!({ "key": key }));
+    assert_eq!(service.mem_len().await, 1);
 }
 
 /// Neither the writer nor the other process shows a replayed order later than the outcome.
