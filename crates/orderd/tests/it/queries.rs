@@ -352,6 +352,32 @@ async fn what_is_erased_or_can_t_be_decoded_is_not_found() {
     }
 }
 
+/// A connection on which the response of a list of documents has begun, and that response so far.
+async fn begun_list(service: &Service, version: &str, limit: usize) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(service.addr).await.unwrap();
+    let request = format!("GET /orders?full=true&limit={limit} HTTP/{version}\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = vec![0; 1000];
+    stream.read_exact(&mut received).await.unwrap();
+    assert!(received.starts_with(format!("HTTP/{version} 200 OK").as_bytes()));
+    (stream, received)
+}
+
+/// A client that reads too slowly is cut off when the service stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_documents_that_the_end_of_the_service_cuts_is_not_taken_for_complete() {
+    let (stack, mut service) = Stack::started().await;
+    let large = "x".repeat(100_000);
+    stack.publish(&(0..300).map(|number| order(&format!("{number}{large}"))).collect::<Vec<_>>()).await;
+    service.wait_len(300).await;
+    let (mut stream, mut received) = begun_list(&service, "1.0", 300).await;
+    assert_eq!(service.stop(), Some(0));
+    let ended = in_time("the connection ends", stream.read_to_end(&mut received)).await;
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_documents_that_fails_breaks_the_connection() {
     const COUNT: usize = 300;
@@ -364,16 +390,7 @@ async fn a_list_of_documents_that_fails_breaks_the_connection() {
     let mut streams = Vec::new();
     // To a client of HTTP/1.0 a connection that is closed in good order says that the response is complete.
     for version in ["1.1", "1.0"] {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(64 << 10).unwrap();
-        let mut stream = socket.connect(service.addr).await.unwrap();
-        let request =
-            format!("GET /orders?full=true&limit={COUNT} HTTP/{version}\r\nhost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut received = vec![0; 1000];
-        stream.read_exact(&mut received).await.unwrap();
-        assert!(received.starts_with(format!("HTTP/{version} 200 OK").as_bytes()));
-        streams.push((stream, received));
+        streams.push(begun_list(&service, version, COUNT).await);
     }
     stack.postgres.stop();
     for (mut stream, mut received) in streams {

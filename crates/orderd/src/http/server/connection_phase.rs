@@ -23,8 +23,8 @@ pub(crate) const CLOSE_NOTICE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(crate) struct Phase {
     state: Arc<Mutex<State>>,
-    /// A response has ended too early.
-    is_broken: Arc<AtomicBool>,
+    /// A response has begun and not ended.
+    is_unfinished: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ enum State {
 }
 
 impl Phase {
-    pub(crate) fn new(is_broken: Arc<AtomicBool>) -> Self {
-        Self { state: Arc::new(Mutex::new(State::Idle(Instant::now()))), is_broken }
+    pub(crate) fn new(is_unfinished: Arc<AtomicBool>) -> Self {
+        Self { state: Arc::new(Mutex::new(State::Idle(Instant::now()))), is_unfinished }
     }
 
     /// Records that bytes arrived.
@@ -101,9 +101,13 @@ impl hyper::body::Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(Some(Err(_)))) {
-            self.responding.0.is_broken.store(true, Ordering::Relaxed);
-        }
+        let is_unfinished = match &frame {
+            Poll::Ready(Some(Ok(_))) => !self.body.is_end_stream(),
+            Poll::Ready(None) => false,
+            Poll::Ready(Some(Err(_))) => true,
+            Poll::Pending => return frame,
+        };
+        self.responding.0.is_unfinished.store(is_unfinished, Ordering::Relaxed);
         frame
     }
 

@@ -52,9 +52,9 @@ pub(crate) struct ConnectionSlot {
     moves: Arc<AtomicU64>,
     /// Cancelled when the slot is needed.
     pub(crate) close: CancellationToken,
-    /// Set once a response has ended too early. The connection is then reset, because to a client of HTTP/1.0 a connection
-    /// that is closed in good order means that the response is complete.
-    pub(crate) is_broken: Arc<AtomicBool>,
+    /// A response has begun and not ended. If the connection ends then, it is reset, because to a client of HTTP/1.0 a
+    /// connection that is closed in good order means that the response is complete.
+    pub(crate) is_unfinished: Arc<AtomicBool>,
     taken: Arc<Mutex<HashMap<u64, SlotActivity>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -92,8 +92,8 @@ impl ConnectionSlots {
         let taken =
             SlotActivity { moves: Arc::clone(&moves), seen: 0, since: Instant::now(), close: close.clone() };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id, taken);
-        let (is_broken, taken) = (Arc::default(), self.taken.clone());
-        Some(ConnectionSlot { id, moves, close, is_broken, taken, _permit: permit })
+        let (is_unfinished, taken) = (Arc::default(), self.taken.clone());
+        Some(ConnectionSlot { id, moves, close, is_unfinished, taken, _permit: permit })
     }
 
     /// Closes the connection that has been idle for the longest, repeatedly, while a caller waits for a slot.
@@ -129,7 +129,7 @@ impl ConnectionSlot {
     pub(crate) fn watch(&self, stream: TcpStream) -> WatchedStream {
         // Restarts its idle time.
         self.moves.fetch_add(1, Ordering::Relaxed);
-        WatchedStream { stream, moves: self.moves.clone(), is_broken: self.is_broken.clone() }
+        WatchedStream { stream, moves: self.moves.clone(), is_unfinished: self.is_unfinished.clone() }
     }
 }
 
@@ -139,11 +139,11 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A stream that counts its reads and writes, and sends nothing more once it is broken, but a reset.
+/// A stream that counts its reads and writes, and is reset if it ends within a response.
 pub(crate) struct WatchedStream {
     stream: TcpStream,
     moves: Arc<AtomicU64>,
-    is_broken: Arc<AtomicBool>,
+    is_unfinished: Arc<AtomicBool>,
 }
 
 impl WatchedStream {
@@ -151,18 +151,11 @@ impl WatchedStream {
         self.moves.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(done)
     }
-
-    fn refuse_broken(&self) -> io::Result<()> {
-        if self.is_broken.load(Ordering::Relaxed) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "a response ended too early"));
-        }
-        Ok(())
-    }
 }
 
 impl Drop for WatchedStream {
     fn drop(&mut self) {
-        if self.is_broken.load(Ordering::Relaxed) {
+        if self.is_unfinished.load(Ordering::Relaxed) {
             // Fails if the connection is already closed.
             drop(self.stream.set_zero_linger());
         }
@@ -182,7 +175,6 @@ impl AsyncRead for WatchedStream {
 
 impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.refuse_broken()?;
         let done = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.moved(done)
     }
@@ -192,7 +184,6 @@ impl AsyncWrite for WatchedStream {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.refuse_broken()?;
         let done = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
         self.moved(done)
     }
@@ -206,7 +197,6 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.refuse_broken()?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,12 +21,14 @@ const DISCARD_BUFFER_BYTES: usize = 4096;
 /// A stream whose shutdown also waits for the client's end.
 pub(crate) struct LingeringClose<S> {
     stream: S,
+    /// A response has begun and not ended: the shutdown would tell clients of HTTP/1.0 that it is complete.
+    is_unfinished: Arc<AtomicBool>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> LingeringClose<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, until: None }
+    pub(crate) fn new(stream: S, is_unfinished: Arc<AtomicBool>) -> Self {
+        Self { stream, is_unfinished, until: None }
     }
 }
 
@@ -64,7 +68,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringClose<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, until } = &mut *self;
+        if self.is_unfinished.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let Self { stream, until, .. } = &mut *self;
         let until = match until {
             Some(until) => until,
             None => {

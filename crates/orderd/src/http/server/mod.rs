@@ -112,38 +112,38 @@ impl Server {
         drop(stream.set_nodelay(true));
         let stream = slot.watch(stream);
         tokio::select! {
-            () = self.secure_and_serve(stream, slot.is_broken.clone()) => {}
+            () = self.secure_and_serve(stream, slot.is_unfinished.clone()) => {}
             () = slot.close.cancelled() => {}
         }
     }
 
-    async fn secure_and_serve(self, stream: WatchedStream, is_broken: Arc<AtomicBool>) {
+    async fn secure_and_serve(self, stream: WatchedStream, is_unfinished: Arc<AtomicBool>) {
         match self.app.settings.server_certificate.as_ref().map(ServerCertificate::acceptor) {
-            None => self.serve(stream, is_broken).await,
+            None => self.serve(stream, is_unfinished).await,
             Some(acceptor) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
                 {
-                    self.serve(stream, is_broken).await;
+                    self.serve(stream, is_unfinished).await;
                 }
             }
         }
     }
 
-    /// Serves one connection: on the fast path as long as possible, then by the routes. `is_broken` is set once a response
-    /// has ended too early.
-    async fn serve<S>(self, stream: S, is_broken: Arc<AtomicBool>)
+    /// Serves one connection: on the fast path as long as possible, then by the routes. `is_unfinished` is set while a
+    /// response is.
+    async fn serve<S>(self, stream: S, is_unfinished: Arc<AtomicBool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let mut stream = LingeringClose::new(Box::pin(stream));
+        let mut stream = LingeringClose::new(Box::pin(stream), is_unfinished.clone());
         let Some(read) = fast_path::serve(&mut stream, &self.app, &self.stop).await else {
             // Fails if the client has disconnected.
             drop(stream.shutdown().await);
             return;
         };
-        let (phase, idle) = (Phase::new(is_broken), self.app.settings.http_idle_timeout);
+        let (phase, idle) = (Phase::new(is_unfinished), self.app.settings.http_idle_timeout);
         let stream = TokioIo::new(PrefixedIo { read, stream, phase: phase.clone() });
         let served = self.http.serve_connection(stream, service_fn(|request| self.respond(&phase, request)));
         connection_phase::until_closed(served, &phase, idle, &self.stop).await;
