@@ -142,10 +142,14 @@ fn signed(access: &Access, text: &str, end: u64) -> Option<(Actor, String)> {
 }
 
 /// The value of the cookie: a new part, and those of the session so far that have a further right. So there are never
-/// more parts than rights.
+/// more parts than rights. If both the session and the new token may read, the new token begins another session: somebody
+/// else may be signing in.
 fn extended(access: &Access, headers: &HeaderMap, new: &str, now: u64) -> String {
     let has = |part: &str, right: Right| verified(access, part, Some(right), now).is_some();
     let mut kept = vec![new];
+    if has(new, Right::Read) && parts(headers).any(|part| has(part, Right::Read)) {
+        return new.to_owned();
+    }
     for part in parts(headers) {
         let adds = |right: &Right| has(part, *right) && !kept.iter().any(|kept| has(kept, *right));
         if Right::ALL.iter().any(adds) {
@@ -320,15 +324,16 @@ mod tests {
         let of = |names: [&str; 3]| names.map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
         let mut value = String::new();
         for (token, expected, count) in [
-            ("r", ["reader", "", ""], 1),
-            ("p", ["reader", "replayer", ""], 2),
-            ("s", ["other", "replayer", ""], 2),
-            ("s", ["other", "replayer", ""], 2),
-            ("e", ["other", "replayer", "eraser"], 3),
-            ("r", ["reader", "replayer", "eraser"], 3),
+            ("p", ["", "replayer", ""], 1),
+            ("r", ["reader", "replayer", ""], 2),
+            ("e", ["reader", "replayer", "eraser"], 3),
+            ("p", ["reader", "replayer", "eraser"], 3),
+            ("s", ["other", "", ""], 1),
+            ("e", ["other", "", "eraser"], 2),
             ("all", ["ops", "ops", "ops"], 1),
             // Its part has further rights, so it stays beside the newer one.
-            ("r", ["reader", "ops", "ops"], 2),
+            ("p", ["ops", "replayer", "ops"], 2),
+            ("r", ["reader", "", ""], 1),
         ] {
             value = sign_in(&value, token, begun + 1000);
             assert_eq!(
