@@ -71,9 +71,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time limit for a command's connection, including the first answer: a pooler accepts connections before it has one to
-/// the server.
-const COMMAND_CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time limit for a connection that is tried once, including the first answer: a pooler accepts connections before it has
+/// one to the server. A longer `connect_timeout` extends it.
+const CONNECT_ONCE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Additional time for the first answer after `connect_timeout`.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
 /// How long startup waits for the check of the table.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -536,17 +538,23 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Connects once, for a command, which a user waits for.
+/// Connects once, for a command or a request, whose user waits.
 ///
 /// # Errors
-/// Why not; no answer within [`COMMAND_CONNECT_TIMEOUT`].
+/// Why not; no answer within [`CONNECT_ONCE_TIMEOUT`], or within `connect_timeout` if that is longer.
 pub(crate) async fn connect_once(settings: &Postgres) -> anyhow::Result<Connection> {
     let answered = async {
         let connection = connect(settings).await?;
         connection.client.batch_execute("").await.map_err(explain)?;
         Ok(connection)
     };
-    timeout(COMMAND_CONNECT_TIMEOUT, answered).await.unwrap_or_else(|_| Err(all_silent(settings).into()))
+    let target = settings.target.current();
+    let limits: Option<Vec<Duration>> =
+        target.servers.0.iter().map(|server| server.get_connect_timeout().copied()).collect();
+    // `connect_timeout=0` waits forever.
+    let Some(limits) = limits else { return answered.await };
+    let limit = limits.into_iter().fold(CONNECT_ONCE_TIMEOUT, |limit, asked| limit.max(asked + FIRST_ANSWER));
+    timeout(limit, answered).await.unwrap_or_else(|_| Err(all_silent(settings).into()))
 }
 
 /// Creates a table. Succeeds if the role may not, but the table exists.
