@@ -30,8 +30,9 @@
 //! Not modelled: a table that goes back to a state from before its position was set back (`excuse_lost` in `state.rs`),
 //! or to a state that is not on the way to the present one; a stream that is restored to before a replay whose note keeps
 //! another message from becoming the order; a lease that is taken before it has expired; the two parts of
-//! a large dead letter; the time limits of the service's look-ups. One step here, and two requests in the service: a note
-//! advances, and a dead letter is renewed (compare and swap, repeated). The process that drops a dead letter is not killed.
+//! a large dead letter; the time limits of the service's look-ups; a drop that ends early. One step here, and two requests
+//! in the service: a note advances, a dead letter is renewed (compare and swap, repeated), and a drop reads the copy of the
+//! dead letter and stores its note.
 //!
 //! Between any two actions a process may be killed. `state.rs` has the state, `action.rs` the transitions,
 //! `invariants.rs` the invariants.

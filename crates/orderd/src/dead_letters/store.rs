@@ -137,7 +137,7 @@ impl DeadLetterStore {
             Some(found) => dead_letter_stream::refuse_deaf(&found.config, &subjects),
             None => {
                 let name = self.settings.dead_stream.as_ref();
-                name.map_or(Ok(()), |name| anyhow::bail!("NATS_DEAD_STREAM: there is no stream {name}"))
+                name.map_or(Ok(()), |name| anyhow::bail!("NATS_DEAD_STREAM: there is no stream {name}; check the name, or start orderd serve, which creates it"))
             }
         }
     }
@@ -460,11 +460,7 @@ impl DeadLetterStore {
     }
 
     /// Deletes both parts, the first one first, because lists show only first parts.
-    pub(super) async fn delete_copies(
-        &self,
-        subjects: &DeadLetterSubjects,
-        key: &str,
-    ) -> anyhow::Result<bool> {
+    async fn delete_copies(&self, subjects: &DeadLetterSubjects, key: &str) -> anyhow::Result<bool> {
         let parts = [subjects.dead_letter(key), subjects.second_part(key)];
         self.delete_within(UNBATCHED_LOOKUP_TIMEOUT, &parts).await
     }
