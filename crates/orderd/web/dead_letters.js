@@ -17,7 +17,9 @@ let actions = new Map();
 // Typed corrections that are not accepted yet, by key, so that a sign-in or another view does not lose them.
 const drafts = new Map();
 let reason = "";
+// The numbers of the oldest and of the newest that were listed.
 let oldest = 0;
+let newest = 0;
 
 export async function show(signedIn) {
   const mine = ++shown;
@@ -54,9 +56,11 @@ export async function refresh() {
   if ($("view-dead").hidden || !list) return;
   const letters = await deadLetters().catch(() => []);
   if (mine !== shown) return;
-  const fresh = letters.filter((letter) => !known.has(letter.key));
+  // After a drop or a replay, the newest listed are followed by older ones that the user has not asked for.
+  const fresh = letters.filter((letter) => letter.number > newest && !known.has(letter.key));
   if (fresh.length === 0) return;
   if (known.size === 0) return begin(letters);
+  newest = fresh[0].number;
   list.prepend(...fresh.map(item));
   moreReasons();
 }
@@ -64,6 +68,7 @@ export async function refresh() {
 function begin(letters, others = []) {
   known = new Set();
   actions = new Map();
+  newest = letters[0]?.number ?? 0;
   list = h("ul", { class: "letters" }, ...others.map(item), ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
   $("dead-list").replaceChildren(...(known.size > 0 ? [tools(), list] : [empty]), more(letters));

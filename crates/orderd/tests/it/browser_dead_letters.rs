@@ -246,6 +246,31 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
     assert_eq!(browser.script(left).await, 0);
 }
 
+/// The list has the newest 50. Where some of them are dropped, older ones that were not asked for do not join them.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_newer_dead_letters_join_the_list_when_their_number_changes() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&vec!["7"; 60]).await;
+    stack.wait_settled(60).await;
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.reads("#fig-dead", "60").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop all 50 shown").await;
+    for left in [49, 48] {
+        browser.click("#dead-list .letter .letter-do button:nth-child(2)").await;
+        browser.click("dialog .primary").await;
+        browser.reads("#dead-drop-all", &format!("Drop all {left} shown")).await;
+    }
+    browser.reads("#fig-dead", "58").await;
+    stack.publish(&["{"]).await;
+    browser.reads("#dead-list .letter:first-child", "Not JSON").await;
+    browser.reads("#dead-drop-all", "Drop all 49 shown").await;
+    let count = "return document.querySelectorAll('#dead-list .letter').length";
+    assert_eq!(browser.script(count).await, 51);
+}
+
 /// A payload for each kind of refusal that can be produced.
 const REFUSED: [&[u8]; 24] = [
     b"\xff",
