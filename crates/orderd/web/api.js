@@ -2,14 +2,14 @@
 // replay and drop dead letters.
 
 export class Refused extends Error {
-  constructor(status, text) {
+  constructor(status, text, lacksRight = false) {
     super(text);
-    this.status = status;
+    [this.status, this.lacksRight] = [status, lacksRight];
   }
 
   // Whether a retry may succeed.
   get mayPass() {
-    return this.status === 0 || this.status >= 500;
+    return this.status === 0 || this.status === 408 || this.status >= 500;
   }
 }
 
@@ -20,13 +20,17 @@ let signInNeeded = () => {};
 export const onSignInNeeded = (callback) => (signInNeeded = callback);
 let sessions = 0;
 
+// Whether the token or the session lacks a right. Other causes of a 403, such as another origin, name no scheme.
+const lacksRight = ({ status, headers }) => status === 403 && headers.has("www-authenticate");
+const refused = async (response) => new Refused(response.status, (await response.text()).trim(), lacksRight(response));
+
 async function ask(path, options = {}, read = (response) => response) {
   const session = sessions;
   try {
     const response = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST), ...options });
     // The response to a request sent before the sign-in shows nothing about the current session.
     const right = path.endsWith("/replay") || options.method === "DELETE" ? "replay" : "read";
-    const lacks = response.status === 401 || response.status === 403;
+    const lacks = response.status === 401 || lacksRight(response);
     if (lacks && path !== "session" && session === sessions) signInNeeded(right, response.status);
     return await read(response);
   } catch (error) {
@@ -36,9 +40,8 @@ async function ask(path, options = {}, read = (response) => response) {
 }
 
 const text = (path, options) => ask(path, options, async (response) => {
-  const body = await response.text();
-  if (!response.ok) throw new Refused(response.status, body.trim());
-  return body;
+  if (!response.ok) throw await refused(response);
+  return await response.text();
 });
 
 export const memLen = async () => JSON.parse(await text("mem_len")).mem_len;
@@ -47,10 +50,13 @@ export const signOut = () => ask("session", { method: "DELETE" });
 
 // The key of the error's text, or null. The token adds its rights to those of the session, which may still lack reading.
 export async function signIn(token) {
-  const { ok, status } = await ask("session", { method: "POST", body: new URLSearchParams({ token }) });
-  if (!ok) return status === 401 ? "wrongToken" : "tryLater";
+  const status = await ask("session", { method: "POST", body: new URLSearchParams({ token }) }, async (response) => {
+    if (!response.ok && response.status !== 401) throw await refused(response);
+    return response.status;
+  });
+  if (status === 401) return "wrongToken";
   sessions += 1;
-  return (await ask("mem_len")).status === 403 ? "cannotRead" : null;
+  return lacksRight(await ask("mem_len")) ? "cannotRead" : null;
 }
 
 // The ids of a page, oldest first.
@@ -63,7 +69,7 @@ export const deadLetter = async (key) => JSON.parse(await text(`dead_letters/${e
 // The outcome of a replay, also if it could not be sent.
 export const replay = (key, body) => ask(`dead_letters/${encodeURIComponent(key)}/replay`, { method: "POST", body }, async (response) => {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
-  if (!isJson) throw new Refused(response.status, (await response.text()).trim());
+  if (!isJson) throw await refused(response);
   return await response.json();
 });
 
@@ -82,7 +88,7 @@ export async function find(member, value, options) {
 
 // The response of `/orders`, its body unread, and the cursor of the next page, if any.
 export const listed = (query, options) => ask(`orders?${query}`, options, async (response) => {
-  if (!response.ok) throw new Refused(response.status, (await response.text()).trim());
+  if (!response.ok) throw await refused(response);
   const [, next] = /<[^>?]*\?([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "") ?? [];
   return { response, next: next === undefined ? null : new URLSearchParams(next).get("after") };
 });
@@ -95,11 +101,13 @@ export const parts = async () => JSON.parse(await text("healthz", { cache: "no-s
 export async function about() {
   const api = JSON.parse(await text("openapi.json"));
   const guarded = "token" in (api.components.securitySchemes ?? {});
-  const status = guarded ? (await fetch("mem_len")).status : 200;
+  const response = guarded ? await fetch("mem_len") : new Response();
+  const lacksRead = lacksRight(response);
   const replay = "/dead_letters/{key}/replay" in api.paths;
   const search = api["x-search"] ?? [];
   // The parameters of the members come first.
   const types = search.map((_, index) => api.paths["/orders"].get.parameters[index].schema.type);
   const [schema, model] = [api.components.schemas[api["x-schema"]], api["x-model"] ?? "order"];
-  return { guarded, signedIn: ![401, 403].includes(status), lacksRead: status === 403, replay, search, types, schema, model };
+  const signedIn = response.status !== 401 && !lacksRead;
+  return { guarded, signedIn, lacksRead, replay, search, types, schema, model };
 }

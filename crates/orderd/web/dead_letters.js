@@ -135,7 +135,7 @@ function all() {
       const letter = actions.get(key);
       const became = letter && (await act(letter));
       // The user has to sign in first.
-      if (became === "forbidden") break;
+      if (["signed_out", "forbidden"].includes(became)) break;
       done += Number(became === wanted);
     }
     outcome.textContent = t(end, { done, count: keys.length });
@@ -301,11 +301,14 @@ async function dropped(key) {
   }
 }
 
-const failed = (error) => ({ 401: "forbidden", 403: "forbidden", 404: "gone" })[error.status] ?? "failed";
+function failed(error) {
+  if (error.lacksRight) return "forbidden";
+  return { 401: "signed_out", 404: "gone" }[error.status] ?? (error.mayPass ? "no_answer" : "failed");
+}
 
 const OUTCOMES = {
   taken_in: "deadTaken", refused: "deadStill", undecided: "deadUndecided", too_large: "deadTooLarge", not_sent: "deadNotSent",
-  gone: "deadGone", dropped: "deadDropped", forbidden: "deadForbidden", failed: "tryLater",
+  gone: "deadGone", dropped: "deadDropped", signed_out: "deadSignedOut", forbidden: "deadForbidden", no_answer: "tryLater", failed: "failed",
 };
 
 function words(became) {

@@ -165,6 +165,7 @@ export const en = {
   deadKeep: "Keep",
   deadDropping: "Dropping…",
   deadDropped: "Dropped.",
+  deadSignedOut: "Sign in to replay or drop dead letters.",
   deadForbidden: "This token may not replay or drop dead letters.",
   deadSent: "Sending…",
   deadTaken: "Accepted.",

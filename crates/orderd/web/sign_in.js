@@ -3,7 +3,7 @@
 
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";
-import { signIn, signOut } from "./api.js";
+import { Refused, signIn, signOut } from "./api.js";
 
 // Scripts can't read the cookie. If only some actions need a token, nothing else shows after a reload that the user has
 // signed in.
@@ -26,17 +26,19 @@ export function note(isSignedIn) {
   }
 }
 
-// Translated again when the language changes.
-export function fail(key) {
+// Translated again when the language changes. The service's own text of a refusal has no key.
+export function fail(key, text = key ? t(key) : "") {
   $("signin-error").dataset.t = key ?? "";
-  $("signin-error").textContent = key ? t(key) : "";
+  $("signin-error").textContent = text;
 }
 
 export function wire(signedIn, signedOut) {
   $("signin-form").onsubmit = async (event) => {
     event.preventDefault();
-    const error = await signIn($("token").value).catch(() => "tryLater");
-    fail(error);
+    const error = await signIn($("token").value).catch((failure) => failure);
+    if (!(error instanceof Error)) fail(error);
+    else if (error instanceof Refused && !error.mayPass) fail(null, error.message || String(error.status));
+    else fail("tryLater");
     const isSignedIn = error === null || error === "cannotRead";
     if (isSignedIn) {
       $("token").value = "";

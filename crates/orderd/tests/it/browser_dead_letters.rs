@@ -213,6 +213,8 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
         .reads("#view-signin", "Replaying or dropping dead letters requires a token. Reading does not.")
         .await;
     assert!(!browser.text("#view-signin").await.contains("personal data"));
+    let outcome = format!("document.querySelector(\"{letter} .letter-do .note\").textContent");
+    browser.holds(&format!("{outcome} === 'Sign in to replay or drop dead letters.'")).await;
     // The browser itself tells the console of the 401.
     browser.console().await;
     is_sound(&browser, "the view to sign in for a replay").await;
@@ -269,6 +271,40 @@ async fn only_newer_dead_letters_join_the_list_when_their_number_changes() {
     browser.reads("#dead-drop-all", "Drop all 49 shown").await;
     let count = "return document.querySelectorAll('#dead-list .letter').length";
     assert_eq!(browser.script(count).await, 51);
+}
+
+/// What a proxy that replaces `Host` makes of a request is no matter of tokens: browsers without `Sec-Fetch-Site` then
+/// seem to send it from another origin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_no_token_changes_is_shown_and_asks_for_none() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_TOKEN", "open-sesame"), ("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    let browser = open(&service).await;
+    browser.reads("#view-signin", "Orders are personal data").await;
+    browser.console().await;
+    let refuse = "window.real ??= window.fetch;
+        window.fetch = (path, options) => options?.method && options.method !== 'GET'
+            ? Promise.resolve(new Response('403 pages of other origins may not do this', { status: 403 }))
+            : window.real(path, options)";
+    browser.script(refuse).await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#signin-error", "403 pages of other origins may not do this").await;
+    browser.script("window.fetch = window.real").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#live-list", "No orders yet").await;
+    assert_eq!(browser.text("#signin-error").await, "");
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list", "Not JSON").await;
+    browser.script(refuse).await;
+    let letter = ".letter .letter-do";
+    browser.click(&format!("{letter} button")).await;
+    browser.reads(letter, "The request failed").await;
+    browser.click(&format!("{letter} button:nth-child(2)")).await;
+    browser.click("dialog .primary").await;
+    browser.reads(letter, "The request failed").await;
+    assert_eq!(browser.text("#view-signin").await, "");
 }
 
 /// A payload for each kind of refusal that can be produced.
