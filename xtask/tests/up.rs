@@ -184,6 +184,21 @@ fn a_server_that_ends_by_itself_stops_everything_and_says_why() {
     }
 }
 
+#[test]
+fn a_server_that_ended_is_named_although_the_service_does_not_drain() {
+    let temp_dir = TempDir::new().unwrap();
+    let mut up = up(&temp_dir, "stay");
+    up.wait_until_ready();
+    kill_child_of(&up.child, "nats-server");
+    up.see("stand-in drains");
+    up.signal("-INT");
+    let (status, lines) = up.end();
+    assert_eq!(status.code(), Some(1));
+    for words in ["killed before it had drained", "err: error: NATS ended: signal: 9"] {
+        assert!(lines.iter().any(|line| line.contains(words)), "no {words} in {lines:#?}");
+    }
+}
+
 /// Kills the server that `up` has started with SIGKILL.
 fn kill_child_of(up: &Child, program: &str) {
     let children =

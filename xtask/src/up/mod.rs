@@ -93,8 +93,13 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let ended_by_itself = stack.service.wait_for_end_or(&signals, || stack.servers.end_in_words());
     let result = match ended_by_itself {
         Some(End::Service(status)) => Err(anyhow::anyhow!("orderd exited unexpectedly: {status}")),
-        // Without the server nothing more can be tried; going on would hide why.
-        Some(End::Server(how)) => stack.service.stop(&signals).and(Err(anyhow::anyhow!("{how}"))),
+        // Without the server nothing more can be tried; going on would hide why, and so would an error of stopping.
+        Some(End::Server(how)) => {
+            if let Err(error) = stack.service.stop(&signals) {
+                say(&format!("{error:#}"));
+            }
+            Err(anyhow::anyhow!("{how}"))
+        }
         None => stack.service.stop(&signals),
     };
     data_dir.forget_settings();
