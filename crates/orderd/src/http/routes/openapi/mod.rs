@@ -101,7 +101,7 @@ fn members(
             SearchKind::String | SearchKind::Any => "string",
         };
         let any = if member.is_many() { ", in any element," } else { "" };
-        let missing = missing(member.kind(), format);
+        let missing = missing(member, format);
         let mut parameter = json!({
             "name": query::parameter(name, parameters),
             "in": "query",
@@ -119,8 +119,18 @@ fn members(
 }
 
 /// Which value finds orders without one: gob has neither `null` nor missing members.
-fn missing(kind: SearchKind, format: RowFormat) -> &'static str {
-    match (kind, format.is_document()) {
+fn missing(member: &SearchPath, format: RowFormat) -> &'static str {
+    match (member.kind(), format.is_document()) {
+        // An array without elements has no values.
+        (SearchKind::String, false) if member.is_many() => {
+            "An empty value finds elements that are empty, `null`, or lack the member"
+        }
+        (SearchKind::Int | SearchKind::Float, false) if member.is_many() => {
+            "`0` also finds elements that are `null`, or lack the member"
+        }
+        (SearchKind::Bool, false) if member.is_many() => {
+            "`false` also finds elements that are `null`, or lack the member"
+        }
         (SearchKind::String, false) => "An empty value finds empty, `null` and missing ones",
         (SearchKind::Int | SearchKind::Float, false) => "`0` also finds `null` and missing ones",
         (SearchKind::Bool, false) => "`false` also finds `null` and missing ones",
@@ -385,6 +395,29 @@ mod tests {
         assert!(api["paths"]["/order"]["get"]["parameters"][0]["required"].is_null(), "any of them will do");
         let api = served(&["--model", &file, "--search", "n"]);
         assert_eq!(api["paths"]["/order"]["get"]["parameters"][0]["required"], true);
+    }
+
+    #[test]
+    fn value_that_finds_orders_without_one_depends_on_format_and_arrays() {
+        let (_temp_dir, file) = model("odd.json", r#"{"s": "x", "n": 1, "l": ["x"], "i": [{"n": 1}]}"#);
+        let described = |format: &str| {
+            let api = served(&["--model", &file, "--search", "s,n,l,i.n", "--pg-format", format]);
+            let parameters = api["paths"]["/orders"]["get"]["parameters"].as_array().unwrap();
+            let last = |parameter: &Value| {
+                parameter["description"].as_str().unwrap().rsplit(". ").next().unwrap().to_owned()
+            };
+            parameters[..4].iter().map(last).collect::<Vec<_>>()
+        };
+        let gob = [
+            "An empty value finds empty, `null` and missing ones",
+            "`0` also finds `null` and missing ones",
+            "An empty value finds elements that are empty, `null`, or lack the member",
+            "`0` also finds elements that are `null`, or lack the member",
+        ];
+        assert_eq!(described("gob"), gob);
+        let text = "An empty value finds only the empty text; no value finds `null` or missing ones";
+        let number = "No value finds `null` or missing ones";
+        assert_eq!(described("json"), [text, number, text, number]);
     }
 
     #[test]
