@@ -215,7 +215,8 @@ fn little_in_common_in_words(missing: &[&str], table: &Table) -> Finding {
             named.join(", ")
         ),
         "if these are other documents, set MODEL or PG_TABLE (orderd model check says what differs); if the model has \
-         changed so much, nothing: the warning ends at the next start after 1 % of the rows have the new members",
+         changed so much, nothing: once 1 % of the rows have the new members, the warning ends when the table is next \
+         read: at a start, on SIGUSR1, or with REFILL_EVERY",
     )
 }
 
