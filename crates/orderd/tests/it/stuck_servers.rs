@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::support::{Stack, orders};
 
 /// A user waits 10 s at most; the rest is for a busy machine.
-const WAIT_LIMIT: Duration = Duration::from_secs(25);
+const WAIT_LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs the commands at the same time. Each fails with these words.
 async fn fail_soon(stack: &Stack, commands: &[&[&str]], words: &[&str]) {
