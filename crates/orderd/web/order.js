@@ -38,7 +38,7 @@ function page(id, text, members) {
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-// What lists show of it first.
+// The order's name: `order_uid`, or the first member of SEARCH, if it is text and not blank.
 function name(order, members) {
   const found = ["order_uid", ...members.slice(0, 1)].map((text) => member(order, path(text)));
   return found.find((content) => typeof content === "string" && content.trim() !== "");
