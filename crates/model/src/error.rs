@@ -126,9 +126,13 @@ pub enum Error {
 }
 
 fn in_lines(problems: &[Error], is_cut: bool) -> String {
-    let more = if is_cut { ", and there are more" } else { "" };
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    format!("{} problems{more}:{lines}", problems.len())
+    let count = problems.len();
+    if is_cut {
+        format!("more than {count} problems; the first {count}:{lines}")
+    } else {
+        format!("{count} problems:{lines}")
+    }
 }
 
 /// A location in a sample or schema; shown as `order.json: $.items[0].x`.

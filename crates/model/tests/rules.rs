@@ -184,7 +184,7 @@ fn all_problems_are_named_at_once_each_once() {
     let many: Vec<_> = (0..1000).map(|n| format!("\"m{n}\": null")).collect();
     let message = types(&[&format!("{{{}}}", many.join(","))]).unwrap_err().to_string();
     assert_eq!(message.lines().count(), 21);
-    assert!(message.starts_with("20 problems, and there are more:\n  1: $.m0 is null"), "{message}");
+    assert!(message.starts_with("more than 20 problems; the first 20:\n  1: $.m0 is null"), "{message}");
 }
 
 #[test]
