@@ -201,7 +201,7 @@ fn differences(survey: &Survey) -> Vec<String> {
             format!("{path}: {found} in {rows}, and {expected} in the model; NOT readable")
         }
         DifferenceKind::Unknown { rows } => {
-            format!("{path}: in {}, and not in the model; still shown", counted(rows, "row"))
+            format!("{path}: in {}, and not in the model; served all the same", counted(rows, "row"))
         }
         DifferenceKind::Missing => format!("{path}: in no row"),
     };
@@ -228,7 +228,7 @@ fn report(writers: &[RowsOfTypes], differences: &[String]) -> String {
             text += &format!("  {} NOT readable: {problem}\n", counted(*rows, "row"));
         }
         if written.foreign > 0 {
-            text += &format!("  {}: {FOREIGN}; still shown\n", counted(written.foreign, "row"));
+            text += &format!("  {}: {FOREIGN}; served all the same\n", counted(written.foreign, "row"));
         }
         for change in &written.changes {
             text += &format!("  {change}\n");

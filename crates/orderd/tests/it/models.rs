@@ -534,7 +534,7 @@ async fn the_service_and_model_check_judge_foreign_documents_alike() {
     let report = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert_eq!(checked.status.code(), Some(0), "{report}");
     assert!(
-        report.contains("1 row: no member of the document is one of the model; still shown")
+        report.contains("1 row: no member of the document is one of the model; served all the same")
             && report.contains("2 of 2 rows readable"),
         "{report}"
     );
@@ -631,7 +631,7 @@ async fn model_check_names_every_member_that_differs() {
     let newer = file(&stack, "parcel.json", r#"{"id": 1, "weight": "", "at": {"x": 1, "y": 1}, "note": ""}"#);
     let members = "  $.id: a string in 2 rows, and a whole number in the model; NOT readable\n  \
                    $.weight: a whole number in 1 row, and a string in the model; NOT readable\n  \
-                   $.at.y: in no row\n  $.note: in no row\n  $.gone: in 2 rows, and not in the model; still shown\n";
+                   $.at.y: in no row\n  $.note: in no row\n  $.gone: in 2 rows, and not in the model; served all the same\n";
     for (format, differences) in [
         (
             "gob",
