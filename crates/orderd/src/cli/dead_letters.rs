@@ -62,8 +62,9 @@ pub struct DeadLetterShow {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd dead-letters replay --reason missing_member\n  \
     orderd dead-letters replay 1700000000000000000-42 --with corrected.json\n\n\
-    Waits until the running service has accepted or refused each; one that can't be sent does not block the others.\n\n\
-    Exit codes: 0 all accepted; 1 some refused again, not sent, or without an outcome yet.")]
+    Waits until the running service has accepted or refused each; one that can't be sent does not block the \
+    others, nor does a KEY without a dead letter.\n\n\
+    Exit codes: 0 all accepted; 1 some refused again, not sent, or without an outcome yet, or a KEY has no dead letter.")]
 pub struct DeadLetterReplay {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,

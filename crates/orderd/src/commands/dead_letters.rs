@@ -131,12 +131,17 @@ async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
 async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     let document = args.document.as_deref().map(|file| document(file, &args.which.keys)).transpose()?;
     let store = connect(&args.nats).await?;
-    let letters = chosen(&store, &args.which).await?;
+    let (letters, unknown) = chosen(&store, &args.which).await?;
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
     let outcomes =
         replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, || progress.add(1)).await;
     progress.finish("dead letters");
-    let keys: Vec<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+    let outcomes = outcomes.map(|mut outcomes| {
+        outcomes.extend(unknown.iter().map(|key| (key.clone(), Outcome::Gone)));
+        outcomes
+    });
+    let keys: Vec<&str> =
+        letters.iter().map(|letter| &letter.key).chain(&unknown).map(String::as_str).collect();
     let by = audit::Actor::os_user();
     for key in &keys {
         let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(*key));
@@ -147,9 +152,11 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     super::print(&if args.json { format!("{}\n", described(&keys, &outcomes)) } else { summary(&outcomes) })?;
     if !args.json {
         explain(&keys, &outcomes);
+        say_unknown(&unknown);
     }
     let is_done = |outcome: &Outcome| matches!(outcome, Outcome::TakenIn | Outcome::Gone);
-    Ok(if outcomes.values().all(is_done) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let all_done = unknown.is_empty() && outcomes.values().all(is_done);
+    Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The document that one dead letter is replayed with.
@@ -220,7 +227,15 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
             ),
         })
     };
-    let lines: Vec<String> = keys.iter().filter_map(why).collect();
+    complain_of_some(keys.iter().filter_map(why).collect());
+}
+
+/// Names the keys without a dead letter.
+fn say_unknown(unknown: &[String]) {
+    complain_of_some(unknown.iter().map(|key| format!("there is no dead letter {}", shown(key))).collect());
+}
+
+fn complain_of_some(lines: Vec<String>) {
     lines.iter().take(MAX_EXPLAINED).for_each(|line| super::complain(line));
     if lines.len() > MAX_EXPLAINED {
         super::complain(&format!("and {} more; --json lists all", lines.len() - MAX_EXPLAINED));
@@ -229,7 +244,12 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
 
 async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     let store = connect(&args.nats).await?;
-    let letters = chosen(&store, &args.which).await?;
+    let (letters, unknown) = chosen(&store, &args.which).await?;
+    if !unknown.is_empty() {
+        say_unknown(&unknown);
+        super::complain("nothing is dropped");
+        return Ok(ExitCode::FAILURE);
+    }
     let count = counted(letters.len() as u64, "dead letter");
     if !args.yes && !letters.is_empty() && !confirmed(&format!("Drop {count} permanently?"))? {
         return Ok(ExitCode::FAILURE);
@@ -316,20 +336,26 @@ async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
     Ok(store)
 }
 
-/// The selected dead letters, each once.
+/// The selected dead letters, and the given keys without one: each once.
 ///
 /// # Errors
-/// A key without a dead letter.
-async fn chosen(store: &DeadLetterStore, which: &WhichDeadLetters) -> anyhow::Result<Vec<DeadLetter>> {
+/// NATS does not answer.
+async fn chosen(
+    store: &DeadLetterStore,
+    which: &WhichDeadLetters,
+) -> anyhow::Result<(Vec<DeadLetter>, Vec<String>)> {
     let mut letters = if which.keys.is_empty() { list::all(store).await? } else { Vec::new() };
+    let mut unknown = Vec::new();
     for (index, key) in which.keys.iter().enumerate() {
         if !which.keys[..index].contains(key) {
-            let letter = store.find(key).await?;
-            letters.push(letter.with_context(|| format!("there is no dead letter {}", shown(key)))?);
+            match store.find(key).await? {
+                Some(letter) => letters.push(letter),
+                None => unknown.push(key.clone()),
+            }
         }
     }
     letters.retain(|letter| is_for(letter, which.reason.as_deref()));
-    Ok(letters)
+    Ok((letters, unknown))
 }
 
 fn is_for(letter: &DeadLetter, reason: Option<&str>) -> bool {

@@ -88,6 +88,35 @@ async fn replay_counts_taken_in_orders_and_names_refused_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn key_without_a_dead_letter_is_gone_and_does_not_hold_up_the_others() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&["{\"track_number\":\"A\"}", "{\"track_number\":\"B\"}", "{"]).await;
+    let keys = letters(&stack, 3).await;
+    service.stop();
+    let _service = stack.serve(&[("REQUIRE", "none")]).await;
+    let (code, said, errors) = replay(&stack, &["nope", &keys[0]], "").await;
+    assert_eq!(
+        (code, said.as_str(), errors.as_str()),
+        (
+            1,
+            "2 dead letters replayed: 1 accepted, 0 refused again, 1 gone before\n",
+            "there is no dead letter nope\n"
+        )
+    );
+    let (code, said, _) = replay(&stack, &["--json", &keys[1], &keys[0]], "").await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["taken_in"], &said["gone"]), (1, &1.into(), &1.into()));
+    assert_eq!(said["dead_letters"][1], json!({ "key": keys[0], "outcome": "gone" }));
+    assert_eq!(ids(&stack), keys[..2]);
+    // A drop is all or nothing.
+    let dropped = stack.run(&["dead-letters", "drop", "--yes", "nope", &keys[2]], "").await;
+    let said = String::from_utf8_lossy(&dropped.stderr).into_owned();
+    assert!(dropped.status.code() == Some(1) && said.contains("there is no dead letter nope"), "{said}");
+    assert!(said.contains("nothing is dropped"), "{said}");
+    letters(&stack, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corrected_document_replaces_the_payload_of_one() {
     let stack = Stack::new();
     let service = stack.serve(&[WITH_TOKEN]).await;
