@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::error::syntax_reason;
 use crate::path::Path;
 use crate::problems::Problems;
 use crate::{Error, Source};
@@ -126,7 +127,7 @@ impl<'a> Source<'a> {
         match serde_json::from_str(text) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                let reason = error.to_string();
+                let reason = syntax_reason(&error);
                 problems.add(self.name, path, |location| Error::Syntax { location, reason });
                 None
             }

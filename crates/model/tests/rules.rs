@@ -118,6 +118,10 @@ fn what_is_no_document_is_refused() {
     check_refused(&["[1]"], "1: $ is an array: ");
     check_refused(&["{}", "null"], "2: $ is null: ");
     check_refused(&[r#"{"a": 1,}"#], "1: $: not valid JSON (key must be a string at line 1 column 9): ");
+    check_refused(
+        &["{\n\"a\": \"b\n\"}"],
+        "1: $: not valid JSON (control character (\\u0000-\\u001F) found while parsing a string at the end of line 2): ",
+    );
     check_refused(&[""], "1: $: not valid JSON (");
     check_refused(&["{} {}"], "1: $: not valid JSON (trailing characters ");
     check_refused(&[r#"{"a": [1, "\ud800"]}"#], "1: $.a[1]: not valid JSON (");

@@ -16,13 +16,14 @@ pub(crate) fn offset(reason: Reason, text: &str, error: &serde_json::Error) -> O
     }
 }
 
-/// The byte offset of a line and column, which `serde_json` counts from 1 and in bytes.
+/// The byte offset of a line and column, which `serde_json` counts from 1 and in bytes. Column 0 is the line break before
+/// that line.
 fn offset_of(text: &str, line: usize, column: usize) -> Option<usize> {
     let line_start = match line.checked_sub(2) {
         None => 0,
         Some(newline) => memchr::memchr_iter(b'\n', text.as_bytes()).nth(newline)? + 1,
     };
-    Some((line_start + column.saturating_sub(1)).min(text.len()))
+    Some((line_start + column).saturating_sub(1).min(text.len()))
 }
 
 /// The start of the value that `serde_json` has read up to `last`: a whole scalar, or the opening of an array or object

@@ -226,6 +226,8 @@ fn what_is_no_json_is_refused() {
         ("{\"entry\":nil}", Some("$.entry"), 10),
         ("{\"entry\":'x'}", Some("$.entry"), 9),
         ("{\"entry\":\"a\tb\"}", Some("$.entry"), 11),
+        ("{\"entry\":\"a\nb\"}", Some("$.entry"), 11),
+        ("{\n\"entry\":\"a\nb\"}", Some("$.entry"), 12),
         ("{\"sm_id\":01}", Some("$.sm_id"), 10),
         ("{\"sm_id\":1,}", None, 11),
         ("{\"items\":[{},]}", Some("$.items[1]"), 13),

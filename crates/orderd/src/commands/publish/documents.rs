@@ -177,9 +177,16 @@ fn explain(error: serde_json::Error, lines: Lines) -> anyhow::Error {
         "expected ident" => "the only words without quotes are true, false and null",
         "expected value" => "a value is expected here",
         "key must be a string" => "a member's name in double quotes is expected here",
+        said if error.column() == 0 && said.starts_with("control character") => {
+            "a string has a line break, which JSON writes as \\n"
+        }
         said => said,
     };
-    anyhow::anyhow!("line {}, column {}: this is not JSON: {said}", error.line(), error.column())
+    // After a line break, the parser is at the start of the next line.
+    match error.column() {
+        0 => anyhow::anyhow!("line {}, at its end: this is not JSON: {said}", error.line().saturating_sub(1)),
+        column => anyhow::anyhow!("line {}, column {column}: this is not JSON: {said}", error.line()),
+    }
 }
 
 /// Counts line breaks, for a parser that reads byte by byte.
@@ -312,6 +319,8 @@ mod tests {
             ("{\"a\" 1}", "expected `:`"),
             ("<html>", "a value is expected here"),
             ("\n-", "invalid number"),
+            ("{\"a\":\"b\n\"}", "a string has a line break, which JSON writes as \\n"),
+            ("{\"a\":\"b\t\"}", "control character (\\u0000-\\u001F) found while parsing a string"),
         ] {
             let error = documents(text.as_bytes()).1.unwrap_or_default();
             assert!(error.ends_with(&format!("this is not JSON: {reason}")), "{text}: {error}");
@@ -331,6 +340,13 @@ mod tests {
             (b"NaN", 0, 1),
             (b"\xff\xfe{\0}\0", 0, 1),
             (b"1 2x", 1, 1),
+            // The error is at the line break.
+            (b"{}\n{\"a\":\"secret\n\"}\n{}", 1, 2),
+            (b"{\"a\":\"secret\r\n\"}", 0, 1),
+            (b"{}\n{\"a\":tru\n}", 1, 2),
+            (b"{}\n{\"a\":-\n}", 1, 2),
+            (b"{}\n\n-\n\n", 1, 3),
+            (b"{}\n{\"a\":\"secret\\\n\"}", 1, 2),
         ] {
             let (found, error) = documents(text);
             let error = error.unwrap_or_default();
