@@ -315,3 +315,27 @@ fn check_config(stream: &StreamInfo, settings: &Nats, findings: &mut Vec<Finding
 fn warned(stream: &StreamInfo, what: &str) -> impl Iterator<Item = Finding> {
     warning_rules::of_stream(stream, what).into_iter().map(|warning| warning.finding)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::NatsError;
+
+    #[test]
+    fn each_error_of_a_server_or_its_streams_has_its_own_fix() {
+        let named = || "ORDERS".to_owned();
+        for (error, fix) in [
+            (NatsError::TooOld("2.9.0".into()), "upgrade nats-server"),
+            (NatsError::NoJetStream, "start it with -js"),
+            (NatsError::Retention { stream: named(), retention: "interest".into() }, "make a stream"),
+            (
+                NatsError::NothingMatches { stream: named(), stored: "a".into(), topic: "b".into() },
+                "set PUB_TOPIC",
+            ),
+            (NatsError::Scattered { topic: "a.*".into(), streams: "A, B".into() }, "make a stream"),
+        ] {
+            let finding = split(&error.to_string());
+            assert!(finding.fix.starts_with(fix), "{finding:?}");
+        }
+    }
+}

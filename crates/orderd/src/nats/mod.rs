@@ -40,13 +40,14 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(400);
 /// In a stream's metadata: we created it, so we may purge it.
 pub(crate) const MADE_BY: (&str, &str) = ("made-by", "orderd");
 
-/// A server or a configuration that can't be used; waiting would not help.
+/// A server or a configuration that can't be used; waiting would not help. In each message, the fix follows the
+/// problem after a semicolon, by which `orderd check --settings` separates them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NatsError {
     /// Too old, like the server inside NATS Streaming, to which users who migrate may still point.
     #[error(
-        "the NATS server is version {0}; orderd needs 2.10 or newer, and a server of NATS Streaming can't be used: upgrade nats-server, or set \
-         NATS_HOST or NATS_URL to another one"
+        "the NATS server is version {0}, and orderd needs 2.10 or newer (a server of NATS Streaming can't be used); upgrade \
+         nats-server, or set NATS_HOST or NATS_URL to another one"
     )]
     TooOld(String),
     /// Without JetStream.
@@ -57,7 +58,7 @@ pub(crate) enum NatsError {
     NoJetStream,
     /// It keeps messages only until a consumer acknowledges them.
     #[error(
-        "the stream {stream} has {retention} retention, and orderd acknowledges nothing: make a stream that has it as its \
+        "the stream {stream} has {retention} retention, and orderd acknowledges nothing; make a stream that has it as its \
          source (nats stream add {stream}_LOG --source {stream} --retention limits --storage file --defaults) and set \
          NATS_STREAM={stream}_LOG"
     )]
@@ -378,8 +379,8 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
     }
     match (settings.jetstream(client.clone()).query_account().await, &settings.domain) {
         (Err(error), Some(domain)) if is_disabled(&error) => Err(anyhow::anyhow!(
-            "JetStream's domain {domain} does not answer ({error}): is NATS_JS_DOMAIN right, and is the leaf node \
-             connected to its hub?"
+            "JetStream's domain {domain} does not answer ({error}); check NATS_JS_DOMAIN, and whether the leaf node is \
+             connected to its hub"
         )),
         (Err(error), None) if !info.jetstream && is_disabled(&error) => Err(NatsError::NoJetStream.into()),
         // JetStream may not be ready yet; callers retry.

@@ -27,6 +27,7 @@ impl Found {
         }
         let finding = &self.json[part]["findings"][0];
         assert_eq!(finding["severity"], severity, "{what}: {finding}");
+        assert_ne!(finding["fix"], "see the server's log", "{what}: {finding}");
         for word in words {
             assert!(finding.to_string().contains(word), "{what}: no {word} in {finding}");
         }
@@ -329,6 +330,12 @@ fn streams() -> Vec<(&'static str, Config, &'static str, &'static [&'static str]
             Config { retention: RetentionPolicy::WorkQueue, ..testing() },
             REFUSAL,
             &["workqueue retention", "--source ORDERS"],
+        ),
+        (
+            "interest",
+            Config { retention: RetentionPolicy::Interest, ..testing() },
+            REFUSAL,
+            &["interest retention", "\"fix\":\"make a stream"],
         ),
         (
             "stored under another subject",

@@ -96,7 +96,7 @@ async fn a_leaf_node_without_jetstream_reaches_that_of_its_hub() {
     service.wait_len(3).await;
     for (flags, advice) in [
         (&["dead-letters", "list"][..], "set NATS_JS_DOMAIN"),
-        (&["dead-letters", "list", "--nats-js-domain", "nowhere"][..], "is NATS_JS_DOMAIN right"),
+        (&["dead-letters", "list", "--nats-js-domain", "nowhere"][..], "check NATS_JS_DOMAIN"),
     ] {
         let refused = stack.run(flags, "").await;
         let errors = String::from_utf8_lossy(&refused.stderr);
