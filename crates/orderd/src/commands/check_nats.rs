@@ -1,5 +1,6 @@
 //! The findings of `orderd check --settings` about NATS. Creates no stream and no consumer, and stores nothing.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Config;
 use async_nats::{Client, Event, ServerAddr};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::check_rights;
 use crate::config::Nats;
@@ -22,8 +23,8 @@ use crate::{subject, warning_rules};
 /// Time limit for connecting to one server, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time limit for all requests.
-const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long no request is answered. A slow server may take longer for all of them.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Time limit for the end of the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,24 +71,37 @@ pub(crate) async fn run(settings: &Nats) -> ServerReport {
     let Some((server, client)) = reach(settings, &refusals, &mut report.findings).await else {
         return report;
     };
-    let looked = inspect_server(settings, &server, &client, &mut report);
-    match timeout(INSPECT_TIMEOUT, looked).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => report.findings.push(Finding::blocked(
-            format!("can't query JetStream at {server}: {error:#}"),
-            "see the server's log; in a cluster, whether JetStream has a leader",
-        )),
-        Err(_) => report.findings.push(Finding::blocked(
-            format!("JetStream at {server} did not answer within {} s", INSPECT_TIMEOUT.as_secs()),
-            "see the server's log; in a cluster, whether JetStream has a leader",
-        )),
-    }
+    let problem = tokio::select! {
+        inspected = inspect_server(settings, &server, &client, &mut report) => {
+            inspected.err().map(|error| format!("can't query JetStream at {server}: {error:#}"))
+        }
+        () = silence(&client) => {
+            Some(format!("JetStream at {server} has not answered for {} s", SILENCE_TIMEOUT.as_secs()))
+        }
+    };
+    report.findings.extend(problem.map(|problem| {
+        Finding::blocked(problem, "see the server's log; in a cluster, whether JetStream has a leader")
+    }));
     for refusal in refusals.of(client).await {
         report
             .findings
             .push(Finding::blocked(format!("NATS at {server} refuses: {refusal}"), check_rights::ADVICE));
     }
     report
+}
+
+/// Returns once no message has come for [`SILENCE_TIMEOUT`].
+async fn silence(client: &Client) {
+    let statistics = client.statistics();
+    let mut before = None;
+    loop {
+        let received = Some(statistics.in_messages.load(Ordering::Relaxed));
+        if received == before {
+            return;
+        }
+        before = received;
+        sleep(SILENCE_TIMEOUT).await;
+    }
 }
 
 /// The first server that takes the connection. The others' failures are warnings then.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use order::{Layouts, RowReader};
+use tokio_postgres::Client;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -14,8 +15,11 @@ use crate::fill_progress::{FillProgress, ModelFit};
 use crate::finding::Finding;
 use crate::postgres;
 
+/// How long nothing is decided before a further connection asks whether the server still answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long rows are read: tables of a million rows are read whole.
-pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Judges the rows of the table, if there is one, as `serve` does. Of a table that is too large for [`READ_LIMIT`], it
 /// judges those that were read until then.
@@ -23,9 +27,16 @@ pub(super) const READ_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The table can't be read.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Option<Finding>> {
-    let table = &settings.postgres.table;
     let connection = postgres::connect_once(&settings.postgres).await?;
-    let client = &connection.client;
+    let judged = connection.watched(judge(&connection.client, settings));
+    tokio::select! {
+        judged = connection.unless_stuck(PATIENCE, judged) => judged?,
+        lock = connection.lock() => anyhow::bail!(lock),
+    }
+}
+
+async fn judge(client: &Client, settings: &Settings) -> anyhow::Result<Option<Finding>> {
+    let table = &settings.postgres.table;
     let format = match postgres::format_of_table(client, table).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(None),
         asked => asked.map_err(postgres::explain)?,

@@ -13,8 +13,11 @@ use tokio_postgres::types::Type;
 use super::progress::Progress;
 use crate::cli::ExportArgs;
 use crate::config::{self, Postgres};
-use crate::postgres;
 use crate::postgres::encoding::Encoding;
+use crate::postgres::{self, STALL_TIMEOUT};
+
+/// What to do where PostgreSQL stops answering.
+const INCOMPLETE: &str = "the export is incomplete; run it again";
 
 /// A document of a `json` column has its original white space. If there are line breaks, or white space around it, the
 /// line also has the text as a string, so that `import` writes the same bytes.
@@ -54,7 +57,8 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         encoding.raw_id(),
         Encoding::except(&unreadable)
     );
-    let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
+    let copied = connection.unless_stuck(STALL_TIMEOUT, connection.client.copy_out(&copy));
+    let rows = copied.await.context(INCOMPLETE)?.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA, Type::BYTEA]));
     let layouts = Arc::new(Layouts::new(model.shape())?);
     let mut reader = RowReader::new(layouts.clone());
@@ -64,7 +68,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut skipped = unreadable.len() as u64;
     unreadable.iter().for_each(|id| leave_out(id));
     let mut line = Vec::new();
-    while let Some(row) = rows.next().await {
+    while let Some(row) = connection.unless_stuck(STALL_TIMEOUT, rows.next()).await.context(INCOMPLETE)? {
         let row = row.map_err(postgres::explain)?;
         let (raw, data): (&[u8], Option<&[u8]>) = (row.try_get(0)?, row.try_get(1)?);
         let Some(id) = encoding.decode(raw) else {

@@ -8,12 +8,14 @@ use order::{Layouts, Parser};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
 
 use super::progress::Progress;
 use crate::cli::ImportArgs;
 use crate::config::{self, Postgres};
-use crate::postgres::{self, Data};
+use crate::postgres::{self, Connection, Data, STALL_TIMEOUT};
+use crate::wording::counted;
 
 /// Rows in one transaction.
 const BATCH_ROWS: usize = 1000;
@@ -73,16 +75,18 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         }
         progress.add(1);
         if batch.ids.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
-            written += batch.write(&connection.client, &insert).await?;
+            written += batch.write(&connection, &insert).await?;
         }
     }
-    written += batch.write(&connection.client, &insert).await?;
+    written += batch.write(&connection, &insert).await?;
     super::complain(&format!("{}; {written} of them new", progress.finish(model.plural())));
     let unknown = parser.unknown();
     if unknown.count > 0 && !traits.format.is_document() {
+        let was = if unknown.count == 1 { "was" } else { "were" };
         super::complain(&format!(
-            "{} members that the model lacks were dropped: {:?}",
-            unknown.count, unknown.names
+            "{} that the model lacks {was} dropped: {:?}",
+            counted(unknown.count, "member"),
+            unknown.names
         ));
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
@@ -135,33 +139,41 @@ impl ImportBatch {
         Ok(())
     }
 
-    async fn write(&mut self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
+    async fn write(&mut self, connection: &Connection, insert: &Statement) -> anyhow::Result<u64> {
         let batch = std::mem::take(self);
-        match client.execute(insert, &[&batch.ids, &batch.rows]).await {
+        let inserted = batch.insert(connection, insert, &[&batch.ids, &batch.rows]).await?;
+        match inserted {
             Ok(written) => Ok(written),
-            Err(error) if error.as_db_error().is_some() => batch.write_each(client, insert).await,
-            Err(error) => Err(batch.away(error)),
+            Err(_) => batch.write_each(connection, insert).await,
+        }
+    }
+
+    /// The inner error is PostgreSQL's refusal.
+    async fn insert(
+        &self,
+        connection: &Connection,
+        insert: &Statement,
+        rows: &[&(dyn ToSql + Sync)],
+    ) -> anyhow::Result<Result<u64, tokio_postgres::Error>> {
+        let inserted = connection.unless_stuck(STALL_TIMEOUT, connection.client.execute(insert, rows)).await;
+        match inserted.map_err(|stuck| self.away(stuck.into()))? {
+            Err(error) if error.as_db_error().is_none() => Err(self.away(postgres::explain(error))),
+            inserted => Ok(inserted),
         }
     }
 
     /// Up to the row that PostgreSQL refuses, which is named by its line.
-    async fn write_each(&self, client: &Client, insert: &Statement) -> anyhow::Result<u64> {
+    async fn write_each(&self, connection: &Connection, insert: &Statement) -> anyhow::Result<u64> {
         let mut written = 0;
         for ((id, Data(row)), &line) in self.ids.iter().zip(&self.rows).zip(&self.lines) {
-            match client.execute(insert, &[&vec![id], &vec![Data(row)]]).await {
-                Ok(new) => written += new,
-                Err(error) if error.as_db_error().is_some() => {
-                    return Err(postgres::explain(error).context(refused(line)));
-                }
-                Err(error) => return Err(self.away(error)),
-            }
+            let inserted = self.insert(connection, insert, &[&vec![id], &vec![Data(row)]]).await?;
+            written += inserted.map_err(|error| postgres::explain(error).context(refused(line)))?;
         }
         Ok(written)
     }
 
-    fn away(&self, error: tokio_postgres::Error) -> anyhow::Error {
+    fn away(&self, error: anyhow::Error) -> anyhow::Error {
         let first = self.lines.first().copied().unwrap_or_default();
-        postgres::explain(error)
-            .context(format!("lines from {first} on may not be written; run this again with the same input"))
+        error.context(format!("lines from {first} on may not be written; run this again with the same input"))
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 
-use super::failure::{self, address};
+use super::failure::{self, ConnectError, address};
 use super::schema::{self, Inspection};
 use super::{Connection, connect_to, describe, pooler};
 use crate::config::{Postgres, Table, Target};
@@ -17,8 +17,11 @@ use crate::finding::{Finding, ServerReport, Severity};
 /// Time limit for connecting to one server, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time limit for all queries: a lock on the table delays some of them.
-const INSPECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long queries run before a further connection asks whether the server still answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time limit for all queries of a server that answers.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tests the settings.
 pub(crate) async fn run(settings: &Postgres) -> ServerReport {
@@ -26,21 +29,32 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     let target = settings.target.current();
     let Some((server, connection)) = reach(&target, &mut report.findings).await else { return report };
     let server = &target.servers.0[server];
-    match timeout(INSPECT_TIMEOUT, inspect_server(&connection.client, settings, server, &mut report)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => report.findings.push(Finding::blocked(
-            format!("PostgreSQL at {} can't be queried: {}", address(server), describe(&error)),
-            "see its log, and check the poolers and firewalls in between",
+    let fix = || format!("see in pg_stat_activity what holds a lock on {}", settings.table);
+    let inspected = connection.watched(inspect_server(&connection.client, settings, server, &mut report));
+    let inspected = timeout(INSPECT_TIMEOUT, connection.unless_stuck(PATIENCE, inspected));
+    let finding = tokio::select! {
+        inspected = inspected => match inspected {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(Finding::blocked(
+                format!("PostgreSQL at {} can't be queried: {}", address(server), describe(&error)),
+                "see its log, and check the poolers and firewalls in between",
+            )),
+            Ok(Err(ConnectError(silent))) => silent.into_iter().next(),
+            Err(_) => Some(Finding::blocked(
+                format!(
+                    "PostgreSQL at {} did not answer all queries within {} s",
+                    address(server),
+                    INSPECT_TIMEOUT.as_secs()
+                ),
+                fix(),
+            )),
+        },
+        lock = connection.lock() => Some(Finding::blocked(
+            format!("a query of PostgreSQL at {} is not answered: {lock}", address(server)),
+            fix(),
         )),
-        Err(_) => report.findings.push(Finding::blocked(
-            format!(
-                "PostgreSQL at {} did not answer within {} s",
-                address(server),
-                INSPECT_TIMEOUT.as_secs()
-            ),
-            format!("see in pg_stat_activity what holds a lock on {}", settings.table),
-        )),
-    }
+    };
+    report.findings.extend(finding);
     report
 }
 

@@ -133,8 +133,12 @@ impl SessionWatch {
 
     /// Why a statement is not answered, as far as known: the lock that it waits for.
     pub(crate) fn explain(&self, otherwise: &str) -> String {
-        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
-        waits_for.clone().unwrap_or_else(|| otherwise.to_owned())
+        self.lock().unwrap_or_else(|| otherwise.to_owned())
+    }
+
+    /// The lock that the statement waits for, if it was seen to wait for one.
+    pub(super) fn lock(&self) -> Option<String> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Closes the connection if no statement runs on it.

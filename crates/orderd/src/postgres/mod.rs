@@ -77,6 +77,13 @@ const CONNECT_ONCE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Additional time for the first answer after `connect_timeout`.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
+/// How long an export or an import waits for PostgreSQL before it asks whether the server still answers.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a command that only looks waits for a lock, and the interval at which the connection's watch is asked for it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(8);
+const LOCK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How long startup waits for the check of the table.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -143,6 +150,48 @@ impl Connection {
     pub(crate) fn spare(self) -> Self {
         idle_connections::add(&self.watch);
         self
+    }
+
+    /// Waits for a statement of a command for as long as the server answers. Whenever nothing has come for `patience`, a
+    /// further connection asks it: a server that is slow, or a statement that waits for a lock, is waited for.
+    ///
+    /// # Errors
+    /// Neither the statement nor that connection has an answer within [`COMMAND_CONNECT_TIMEOUT`] more.
+    pub(crate) async fn unless_stuck<T>(
+        &self,
+        patience: Duration,
+        statement: impl Future<Output = T>,
+    ) -> Result<T, ConnectError> {
+        // A refusal is an answer too.
+        let answered = async || match connect_to(&self.target, self.server).await {
+            Ok(connection) => drop(connection.client.batch_execute("").await),
+            Err(_) => {}
+        };
+        let stuck = async {
+            loop {
+                tokio::time::sleep(patience).await;
+                if timeout(COMMAND_CONNECT_TIMEOUT, answered()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = statement => Ok(result),
+            () = stuck => Err(ConnectError(vec![failure::silent(&self.target.servers.0[self.server])])),
+        }
+    }
+
+    /// Returns once a watched statement of a command still waits for a lock after [`LOCK_TIMEOUT`], with the lock. Where a
+    /// pooler hides the session, it never returns.
+    pub(crate) async fn lock(&self) -> String {
+        tokio::time::sleep(LOCK_TIMEOUT).await;
+        loop {
+            if let Some(lock) = self.watch.lock() {
+                return lock;
+            }
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
     }
 
     /// Waits for a statement on this connection, and gives the connection up if it is half-open.

@@ -20,9 +20,9 @@ pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// Seconds after which one that was not is delivered again.
 const ACK_WAIT: i32 = 30;
 
-/// Time limit for an answer. Before it accepts us, the server checks whether a client with the same name is still
-/// alive.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time limit for an answer. Before it accepts us, the server asks a client with the same name whether it is still
+/// alive, for half a second.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Time limit for the last message of a channel, which an empty channel does not have.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
