@@ -5,8 +5,11 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An id that came from outside, for a message: it may be long, or have line breaks.
+/// An id that came from outside, for a message: it may be long, empty, or have line breaks.
 pub(crate) fn shown(id: &str) -> String {
+    if id.is_empty() {
+        return "\"\"".to_owned();
+    }
     const MAX_SHOWN_BYTES: usize = 100;
     let cut = &id[..id.floor_char_boundary(MAX_SHOWN_BYTES)];
     let more = if cut.len() < id.len() { "…" } else { "" };

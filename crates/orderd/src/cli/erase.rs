@@ -1,7 +1,6 @@
 //! `orderd erase`.
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
 use super::connection_args::{HttpArgs, NatsArgs, PgArgs};
 use super::model::ModelArgs;
@@ -25,7 +24,7 @@ pub struct EraseArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Ids of documents.
-    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "ID")]
     pub ids: Vec<String>,
     /// All documents with this value. The command asks the running service for their ids, so MEMBER must be in its
     /// SEARCH.
@@ -41,4 +40,9 @@ pub struct EraseArgs {
     /// Don't ask before erasing.
     #[arg(long)]
     pub yes: bool,
+}
+
+impl EraseArgs {
+    /// The name of `ids` in clap.
+    pub(super) const IDS: &str = "ids";
 }

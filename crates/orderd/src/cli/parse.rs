@@ -13,8 +13,8 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use crate::cli::Cli;
 use crate::cli::error::ConfigError;
+use crate::cli::{Cli, EraseArgs};
 
 /// Why the arguments give no [`Cli`].
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub(crate) fn is_blank(value: &OsStr) -> bool {
     value.to_str().is_some_and(|value| value.trim().is_empty())
 }
 
-/// An empty flag on the command line is a mistake: an unset variable of a script.
+/// An empty value on the command line is a mistake: an unset variable of a script. Only a document's id may be empty.
 fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = command.find_subcommand_mut(name)
@@ -74,7 +74,8 @@ fn refuse_empty(command: &mut Command, matches: &ArgMatches) -> Result<(), Error
     }
     let typed = |arg: &&Arg| {
         let id = arg.get_id().as_str();
-        matches.value_source(id) == Some(ValueSource::CommandLine)
+        id != EraseArgs::IDS
+            && matches.value_source(id) == Some(ValueSource::CommandLine)
             && matches.get_raw(id).is_some_and(|mut values| values.any(is_blank))
     };
     let Some(empty) = command.get_arguments().find(typed).map(ToString::to_string) else { return Ok(()) };

@@ -19,6 +19,7 @@ use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
+use crate::http::MEMBER;
 use crate::logging::audit;
 use crate::nats::stream_scan::Scan;
 use crate::nats::{self, orders_stream};
@@ -189,10 +190,16 @@ impl Criterion {
         Ok(Self { member: member.into(), value: value.into() })
     }
 
+    /// The parameter of `/orders`, with the sign of a member: `limit=5` would be another parameter, and all orders would
+    /// be meant.
+    fn parameter(&self) -> String {
+        let sign = if self.member.starts_with(MEMBER) { "" } else { MEMBER };
+        format!("{sign}{}", self.member)
+    }
+
     fn path(&self) -> String {
         let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-        // With the sign of a member: `limit=5` is a parameter, without which all orders would be meant.
-        format!("/orders?limit={MAX_LIMIT}&$.{}={}", encoded(&self.member), encoded(&self.value))
+        format!("/orders?limit={MAX_LIMIT}&{}={}", encoded(&self.parameter()), encoded(&self.value))
     }
 }
 
@@ -392,7 +399,9 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
     let (status, body) = http_client::get(http, &criterion.path()).await?;
     let said = String::from_utf8_lossy(&body);
     if status == hyper::StatusCode::BAD_REQUEST {
-        return Err(ConfigError::new("--where", format!("the service answers: {}", said.trim())).into());
+        // As the user wrote the member.
+        let said = said.trim().replacen(&criterion.parameter(), &criterion.member, 1);
+        return Err(ConfigError::new("--where", format!("the service answers: {said}")).into());
     }
     anyhow::ensure!(status.is_success(), "the service can't list them: {}", said.trim());
     serde_json::from_slice(&body).context("the service's answer is not a list of ids")
@@ -405,7 +414,10 @@ mod tests {
     #[test]
     fn a_criterion_needs_a_member_and_a_value() {
         let parsed = Criterion::parse("delivery.email=a=b&c").unwrap();
-        assert_eq!(parsed.path(), "/orders?limit=1000&$.delivery%2Eemail=a%3Db%26c");
+        assert_eq!(parsed.path(), "/orders?limit=1000&%24%2Edelivery%2Eemail=a%3Db%26c");
+        for given in ["from=F", "$.from=F"] {
+            assert_eq!(Criterion::parse(given).unwrap().path(), "/orders?limit=1000&%24%2Efrom=F");
+        }
         for wrong in ["", "order_uid", "order_uid=", "=5"] {
             assert!(Criterion::parse(wrong).is_err(), "{wrong}");
         }

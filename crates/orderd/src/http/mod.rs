@@ -29,6 +29,7 @@ use crate::read_through::{MissSources, ReadThrough};
 use crate::traces::Traces;
 
 use self::router::{NEWEST, ORDER, SEARCH};
+pub(crate) use self::routes::query::MEMBER;
 use self::routes::{dead_letters, query};
 pub(crate) use self::server::runtime::HttpThreads;
 #[cfg(any(test, feature = "fuzzing"))]

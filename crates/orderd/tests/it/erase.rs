@@ -511,6 +511,15 @@ async fn all_orders_of_a_number_are_erased_however_many() {
     assert_eq!(unknown.status.code(), Some(2));
     let errors = String::from_utf8_lossy(&unknown.stderr);
     assert!(errors.contains("--where") && errors.contains("order_uid"), "{errors}");
+    // The member is written as for /orders, too, and named as it was written.
+    for (criterion, named) in [("colour=red", "\"colour\""), ("$.colour=red", "\"$.colour\"")] {
+        let unknown = stack.run(&["erase", "--yes", "--where", criterion, "--http-addr", &addr], "").await;
+        let errors = String::from_utf8_lossy(&unknown.stderr);
+        assert!(errors.contains(&format!("there is no parameter {named};")), "{errors}");
+    }
+    let one = stack.run(&["erase", "--yes", "--where", "$.order_uid=one", "--http-addr", &addr], "").await;
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(stack.rows(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,7 @@ pub(crate) fn criteria(
                 all(members.names, parameters)
             ));
         };
-        let criterion = members.criterion(index, value)?;
+        let criterion = members.criterion(index, value).map_err(|takes| format!("{name} takes {takes}"))?;
         if !criteria.contains(&criterion) {
             criteria.push(criterion);
         }
@@ -98,13 +98,10 @@ impl Members<'_> {
     /// The criterion for a value of the member at `index`.
     ///
     /// # Errors
-    /// The type that the member expects.
+    /// What the member takes.
     pub(crate) fn criterion(self, index: usize, value: &str) -> Result<Criterion, String> {
-        let text = self.paths[index].text_of(value);
-        text.map(|text| (index, text)).map_err(|takes| {
-            let not = if value.is_empty() { ", not an empty value" } else { "" };
-            format!("{} takes {takes}{not}", self.names[index])
-        })
+        let not = if value.is_empty() { ", not an empty value" } else { "" };
+        self.paths[index].text_of(value).map(|text| (index, text)).map_err(|takes| format!("{takes}{not}"))
     }
 }
 
@@ -217,9 +214,11 @@ mod tests {
     use super::*;
 
     fn members() -> (Vec<String>, Vec<SearchPath>) {
-        let json = r#"{"order_uid": "", "from": "", "delivery": {"email": ""}, "n": 1, "is": true}"#;
+        let json =
+            r#"{"order_uid": "", "from": "", "delivery": {"email": ""}, "n": 1, "is": true, "full": true}"#;
         let model = model::Model::new("a", &[model::Source { name: "a.json", json }]).unwrap();
-        let names: Vec<_> = ["order_uid", "from", "delivery.email", "n", "is"].map(str::to_owned).into();
+        let names: Vec<_> =
+            ["order_uid", "from", "delivery.email", "n", "is", "full"].map(str::to_owned).into();
         let paths = order::searchable(model.shape(), &names).unwrap();
         (names, paths)
     }
@@ -256,7 +255,7 @@ mod tests {
         for (query, said) in [
             (
                 "locale=en",
-                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, from, to, order, \
+                "there is no parameter \"locale\"; there are order_uid, $.from, delivery.email, n, is, $.full, from, to, order, \
                  limit, after, full: the service's setting SEARCH names the members to search by",
             ),
             ("$.locale=en", "there is no parameter"),
@@ -265,6 +264,8 @@ mod tests {
             ("is=yes", "is takes true or false"),
             ("is=", "is takes true or false, not an empty value"),
             ("n=", "n takes a whole number, not an empty value"),
+            ("$.full=1", "$.full takes true or false"),
+            ("$.is=1", "$.is takes true or false"),
             ("order=up", "order takes asc or desc"),
             ("order=", "order takes asc or desc"),
             ("full=yes", "full takes true or false"),
