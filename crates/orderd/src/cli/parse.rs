@@ -32,7 +32,7 @@ pub enum CommandLineError {
 /// # Errors
 /// An invalid argument, or a request for help or the version.
 pub fn parse(args: Vec<OsString>) -> Result<Cli, CommandLineError> {
-    let args = with_default_command(args);
+    let args = with_negative_values(with_default_command(args));
     let mut command = without_empty_variables(Cli::command());
     let parsed = command.try_get_matches_from_mut(&args).and_then(|matches| {
         refuse_empty(&mut command, &matches)?;
@@ -49,6 +49,27 @@ fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
         args.insert(1.min(args.len()), "serve".into());
     }
     args
+}
+
+/// `--keep -1h` becomes `--keep=-1h`: clap would refuse it as an unknown flag, and not say what the setting takes.
+fn with_negative_values(args: Vec<OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
+    let mut are_flags_over = false;
+    for arg in args {
+        are_flags_over |= arg == "--";
+        let is_negative = matches!(arg.as_encoded_bytes(), [b'-', digit, ..] if digit.is_ascii_digit());
+        let is_flag = |before: &&mut OsString| {
+            before.to_str().is_some_and(|before| before.starts_with("--") && !before.contains('='))
+        };
+        match joined.last_mut().filter(is_flag) {
+            Some(flag) if is_negative && !are_flags_over => {
+                flag.push("=");
+                flag.push(arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
 }
 
 /// Platforms set empty variables to mean "not set": Compose's `${NAME:-}`, an empty Kubernetes value.

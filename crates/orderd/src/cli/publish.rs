@@ -21,17 +21,10 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Number of documents to generate from the model's sample and send.
-    #[arg(
-        long,
-        default_value_t = 1,
-        value_name = "N",
-        conflicts_with = "from",
-        value_parser = count,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from", value_parser = count)]
     pub count: u64,
-    /// Documents to send per second; 0 is as fast as possible.
-    #[arg(long, default_value_t = 0.0, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
+    /// Documents to send per second: 100 or 100/s; 0 is as fast as possible.
+    #[arg(long, default_value_t = 0.0, value_name = "R", value_parser = rate)]
     pub rate: f64,
     /// Send these JSON documents, byte for byte: one per line, or each over many lines. - reads stdin. If part of a
     /// file is not JSON, nothing is sent; from stdin, the documents before the error are sent.
@@ -59,7 +52,24 @@ fn count(text: &str) -> Result<u64, String> {
 /// The least is one document a day.
 fn rate(text: &str) -> Result<f64, String> {
     let is_valid = |rate: &f64| *rate == 0.0 || (rate.is_finite() && *rate >= 0.000_01);
-    text.trim().parse().ok().filter(is_valid).ok_or_else(|| {
-        "it takes documents per second: 0 for as fast as possible, or at least 0.00001".to_owned()
+    let text = text.trim();
+    text.strip_suffix("/s").unwrap_or(text).trim_end().parse().ok().filter(is_valid).ok_or_else(|| {
+        "it takes documents per second, such as 100 or 100/s: 0 for as fast as possible, or at least 0.00001"
+            .to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_may_have_its_unit() {
+        for (text, meant) in [("0", 0.0), ("100", 100.0), ("100/s", 100.0), (" 0.5 /s", 0.5)] {
+            assert_eq!(rate(text), Ok(meant), "{text}");
+        }
+        for wrong in ["-1", "/s", "100/m", "100/s/s", "NaN"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
 }

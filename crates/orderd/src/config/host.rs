@@ -105,8 +105,9 @@ pub(super) fn without_secrets(url: &str) -> Option<String> {
 pub(super) fn listen(setting: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
     let takes = "it takes an address and a port, such as 127.0.0.1:8090, [::1]:8090 or :8090";
-    let Some((host, number)) = text.rsplit_once(':') else {
-        return Err(wrong(setting, format!("{text:?} names no port: {takes}")));
+    let no_port = || Err(wrong(setting, format!("{text:?} names no port: {takes}")));
+    let Some((host, number)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
+        return no_port();
     };
     let port = number.parse().map_err(|_| wrong(setting, format!("{number:?} is not a port: {takes}")))?;
     let host = without_brackets(host);
@@ -114,6 +115,9 @@ pub(super) fn listen(setting: &'static str, text: &str) -> Result<SocketAddr, Co
         return Ok(SocketAddr::new(everywhere(), port));
     }
     if host.contains([':', '/', '@']) && !is_ipv6(host) {
+        if is_ipv6(text) {
+            return no_port();
+        }
         return Err(wrong(setting, format!("{text:?} is not an address: {takes}")));
     }
     let found: Vec<SocketAddr> = (host, port)
@@ -217,11 +221,24 @@ mod tests {
         assert_eq!(addr("localhost:8090").unwrap(), "127.0.0.1:8090");
         let everywhere = [":8090", "*:8090"].map(|text| listen("HTTP_ADDR", text).unwrap());
         assert!(everywhere.iter().all(|addr| addr.ip().is_unspecified() && addr.port() == 8090));
-        for wrong in
-            ["127.0.0.1", "::1", "localhost", "http://a:80", "a:http", "a:65536", "", ":", "fd00::8090"]
-        {
+        for wrong in [
+            "127.0.0.1",
+            "::1",
+            "localhost",
+            "http://a:80",
+            "a:http",
+            "a:65536",
+            "",
+            ":",
+            "fd00::8090",
+            "[::1",
+        ] {
             let error = addr(wrong).unwrap_err().to_string();
             assert!(error.starts_with("HTTP_ADDR: ") && error.contains("127.0.0.1:8090"), "{wrong}: {error}");
+        }
+        for without in ["127.0.0.1", "[::1]", "[fe80::1%eth0]", "::1", "fd00::8090", "localhost"] {
+            let error = addr(without).unwrap_err().to_string();
+            assert!(error.contains(&format!("{without:?} names no port: ")), "{error}");
         }
     }
 }

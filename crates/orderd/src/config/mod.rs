@@ -138,8 +138,7 @@ impl Settings {
             },
             http,
             http_hosts: if args.http_anonymous { None } else { Some(hosts(&args.http_hosts)?) },
-            http_idle_timeout: duration("HTTP_IDLE_TIMEOUT", &args.http_idle_timeout)?
-                .ok_or_else(|| wrong("HTTP_IDLE_TIMEOUT", "is at least 1s"))?,
+            http_idle_timeout: positive_duration("HTTP_IDLE_TIMEOUT", &args.http_idle_timeout)?,
             shutdown_delay: duration("SHUTDOWN_DELAY", &args.shutdown_delay)?.unwrap_or_default(),
             event_readers: args.http_event_readers as usize,
             cors_origins: cors_origins(args.http_cors_origin.as_deref().unwrap_or_default())?,
@@ -164,12 +163,11 @@ impl Settings {
 pub(crate) fn keep(setting: &'static str, text: Option<&str>) -> Result<Option<Duration>, ConfigError> {
     const MIN_KEEP: Duration = Duration::from_secs(3600);
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    match duration(setting, text)? {
+    let takes = "it takes 1h or more, such as 12h, 30d or 52w";
+    match seconds(text).map(Duration::from_secs) {
         Some(keep) if keep >= MIN_KEEP => Ok(Some(keep)),
-        _ => Err(wrong(
-            setting,
-            format!("{text:?} is too short: it takes 1h or more, such as 12h, 30d or 52w"),
-        )),
+        Some(_) => Err(wrong(setting, format!("{text:?} is too short: {takes}"))),
+        None => Err(wrong(setting, format!("{text:?} is not a time: {takes}"))),
     }
 }
 
@@ -254,22 +252,34 @@ fn split_number(text: &str) -> (&str, &str) {
 }
 
 /// A time such as `30s`; `None` for 0.
-pub(crate) fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
-    let text = text.trim();
-    let (number, unit) = split_number(text);
+fn duration(setting: &'static str, text: &str) -> Result<Option<Duration>, ConfigError> {
+    match seconds(text) {
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds)).filter(|time| !time.is_zero())),
+        None => Err(wrong(setting, format!("{text:?} is not a time, such as 30s, 10m, 1h, 2d, 4w or 0"))),
+    }
+}
+
+/// A time above 0.
+///
+/// # Errors
+/// 0, or not a time.
+pub(crate) fn positive_duration(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let above_0 = seconds(text).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    above_0.ok_or_else(|| wrong(setting, format!("{text:?} is not a time above 0, such as 30s, 10m or 1h")))
+}
+
+/// The seconds of a time such as `30s`.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = split_number(text.trim());
     let unit = match unit {
         "" | "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
         "w" => 604_800,
-        _ => 0,
+        _ => return None,
     };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        Some(0) if unit > 0 => Ok(None),
-        Some(seconds) if unit > 0 => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(wrong(setting, format!("{text:?} is not a time, such as 30s, 10m, 1h, 2d, 4w or 0"))),
-    }
+    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -293,7 +303,25 @@ mod tests {
         assert_eq!(keep("KEEP", None).unwrap(), None);
         assert_eq!(keep("KEEP", Some("1h")).unwrap(), Some(Duration::from_secs(3600)));
         for wrong in ["0", "59m", "30s", "400", "1y", "-1d"] {
-            assert!(keep("KEEP", Some(wrong)).is_err(), "{wrong}");
+            let error = keep("KEEP", Some(wrong)).unwrap_err().to_string();
+            assert!(error.ends_with(": it takes 1h or more, such as 12h, 30d or 52w"), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_of_times_suggest_only_what_the_setting_takes() {
+        for wrong in ["x", "0", "1ms"] {
+            let error = positive_duration("HTTP_IDLE_TIMEOUT", wrong).unwrap_err().to_string();
+            assert!(error.ends_with(" is not a time above 0, such as 30s, 10m or 1h"), "{error}");
+        }
+        for suggested in ["30s", "10m", "1h"] {
+            assert!(positive_duration("HTTP_IDLE_TIMEOUT", suggested).is_ok(), "{suggested}");
+        }
+        for suggested in ["30s", "10m", "1h", "2d", "4w", "0"] {
+            assert!(duration("REFILL_EVERY", suggested).is_ok(), "{suggested}");
+        }
+        for suggested in ["12h", "30d", "52w"] {
+            assert!(keep("KEEP", Some(suggested)).is_ok(), "{suggested}");
         }
     }
 

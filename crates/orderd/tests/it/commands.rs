@@ -50,6 +50,20 @@ async fn export_and_import_keep_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn import_counts_members_that_the_model_lacks() {
+    let stack = Stack::new();
+    let lines = |members: &str| format!("{{\"id\":\"a\",\"order\":{{\"order_uid\":\"a\"{members}}}}}\n");
+    for (members, said) in [
+        (",\"x\":1", "\n1 member that the model lacks was dropped: "),
+        (",\"x\":1,\"y\":2", "\n2 members that the model lacks were dropped: "),
+    ] {
+        let imported = stack.run(&["import"], &lines(members)).await;
+        let errors = String::from_utf8_lossy(&imported.stderr);
+        assert!(imported.status.success() && errors.contains(said), "{errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn import_names_the_line_that_it_cant_take() {
     let stack = Stack::new();
     let good = format!("{{\"id\":\"a\",\"order\":{}}}\n", orders(1)[0]);
@@ -132,7 +146,18 @@ fn the_version_has_the_commit_of_the_clone() {
 #[test]
 fn invalid_arguments_are_refused_with_what_they_take() {
     let rate = "it takes documents per second";
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 19] = [
+        (&["publish", "--rate", "100/m"], rate),
+        (&["publish", "--rate", "-1/s"], rate),
+        (&["publish", "--count", "x"], "it takes a whole number from 0"),
+        (&["publish", "--wait-committed", "--timeout", "1ms"], "--timeout: \"1ms\" is not a time above 0"),
+        (&["serve", "--pg-port", "-1"], "PG_PORT: \"-1\" is not a port: it takes a number from 1 to 65535"),
+        (&["--keep", "-1h"], "KEEP: \"-1h\" is not a time: it takes 1h or more"),
+        (
+            &["serve", "--http-event-readers", "-1"],
+            "'--http-event-readers <N>': it takes a whole number from 0",
+        ),
+        (&["serve", "--http-addr", "[::1]"], "HTTP_ADDR: \"[::1]\" names no port"),
         (&["publish", "--rate", "1e-25"], rate),
         (&["publish", "--rate", "-1"], rate),
         (&["publish", "--rate", "NaN"], rate),

@@ -21,7 +21,7 @@ use self::receipts::ReceiptInbox;
 use self::sender::{ConnectionEvents, SendTarget, Sender, note};
 use super::progress::Progress;
 use crate::cli::PublishArgs;
-use crate::config::{self, ConfigError, Nats};
+use crate::config::{self, Nats};
 use crate::nats::{self, orders_stream};
 
 /// Publishes documents. Exit code 0: the server has acknowledged all; with `--core`: all were sent; with
@@ -37,8 +37,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         // Before any request to NATS.
         std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
     }
-    let timeout = config::duration("--timeout", &args.timeout)?
-        .ok_or_else(|| ConfigError::new("--timeout", "takes a time above 0, such as 30s or 10m"))?;
+    let timeout = config::positive_duration("--timeout", &args.timeout)?;
     let mut target = connect(&settings, subject, args.core).await?;
     let receipts = match args.wait_committed {
         true => Some(ReceiptInbox::subscribe(&target.client).await?),
