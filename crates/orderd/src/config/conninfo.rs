@@ -3,7 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::pg_options;
+use super::{host, pg_options};
 
 /// The former name of sslmode, as in libpq.
 pub(super) const REQUIRESSL: &str = "requiressl";
@@ -150,6 +150,11 @@ impl Conninfo {
                     }
                     (host, port.unwrap_or_default())
                 }
+                None if is_bare_ipv6(server) => {
+                    return Err(format!(
+                        "has an IPv6 address without brackets, as host number {number}: write it as [::1]:5432"
+                    ));
+                }
                 None => server.split_once(':').unwrap_or((server, "")),
             };
             hosts.push(decoded(host, &format!("host number {number}"))?);
@@ -181,6 +186,11 @@ impl Conninfo {
         }
         Ok(())
     }
+}
+
+/// Whether this is an IPv6 address, or one with a port.
+fn is_bare_ipv6(server: &str) -> bool {
+    host::is_ipv6(server) || server.rsplit_once(':').is_some_and(|(address, _)| host::is_ipv6(address))
 }
 
 /// The text has neither form. Only a scheme is quoted: the text may be a password in the wrong setting.
@@ -316,6 +326,8 @@ mod tests {
             ("postgresql://h/d?&a=secret", "option number 1"),
             ("postgresql://h/d?a=secret&&b=c", "option number 2"),
             ("postgresql://h,[::secret", "host number 2"),
+            ("postgresql://u:secret@::1:5432/d", "host number 1: write it as [::1]:5432"),
+            ("postgresql://u:secret@h,fd00::5", "host number 2: write it as [::1]:5432"),
             ("postgresql://[::1]secret/d", "host number 1"),
             ("postgresql://h/%00", "its database"),
             ("postgresql://h/%ff", "its database"),

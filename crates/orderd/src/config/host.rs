@@ -135,13 +135,13 @@ fn everywhere() -> IpAddr {
     if UdpSocket::bind((all, 0)).is_ok() { all } else { IpAddr::from([0, 0, 0, 0]) }
 }
 
-fn without_brackets(host: &str) -> &str {
+pub(super) fn without_brackets(host: &str) -> &str {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     inner.filter(|inner| is_ipv6(inner)).unwrap_or(host)
 }
 
 /// Possibly with a zone: `fe80::1%eth0`.
-fn is_ipv6(host: &str) -> bool {
+pub(super) fn is_ipv6(host: &str) -> bool {
     let (address, zone) = host.split_once('%').map_or((host, "zone"), |(address, zone)| (address, zone));
     address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && !zone.contains(['/', ':', ']', ' '])
 }

@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
 
 use super::conninfo::Conninfo;
+use super::host;
 use super::reloadable::Files;
 use crate::tls::{ClientTls, Roots, TlsMode, TlsVersions};
 
@@ -383,10 +384,11 @@ pub(super) fn address(given: &Conninfo) -> String {
 
 /// One configuration per server: the common options, and one host.
 pub(super) fn servers(given: &Conninfo) -> Result<Vec<Config>, OptionProblem> {
+    // libpq would look up a host in brackets as a name.
     let list = |name: &str| -> Vec<String> {
         given
             .get(name)
-            .map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
+            .map(|text| text.split(',').map(|part| host::without_brackets(part.trim()).to_owned()).collect())
             .unwrap_or_default()
     };
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
@@ -529,4 +531,22 @@ fn times(given: &Conninfo, config: &mut Config) -> Result<(), OptionProblem> {
         config.keepalives_retries(u32::try_from(retries).unwrap_or(u32::MAX));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_postgres::config::Host;
+
+    #[test]
+    fn hosts_of_ipv6_may_have_brackets() {
+        let conninfo = Conninfo::parse("host=[::1],::1,db,[db] hostaddr=[::1],::1,,").unwrap();
+        let servers = servers(&conninfo).unwrap();
+        let hosts: Vec<_> = servers.iter().map(|server| server.get_hosts()).collect();
+        let named = |name: &str| [Host::Tcp(name.into())];
+        assert_eq!(hosts, ["::1", "::1", "db", "[db]"].map(named));
+        let address: std::net::IpAddr = "::1".parse().unwrap();
+        assert_eq!(servers[0].get_hostaddrs(), [address]);
+        assert_eq!(servers[1].get_hostaddrs(), [address]);
+    }
 }

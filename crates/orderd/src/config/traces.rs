@@ -10,7 +10,7 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::secret::{Secret, secret};
-use super::{ConfigError, Files, Reload, Reloaded, list, machine_authorities, wrong};
+use super::{ConfigError, Files, Reload, Reloaded, host, list, machine_authorities, wrong};
 use crate::cli::TracesArgs;
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -111,6 +111,7 @@ fn endpoint(given: &str) -> Result<Uri, ConfigError> {
         // The address may contain a password.
         wrong(ENDPOINT, format!("{problem}; it takes the collector's address, such as http://127.0.0.1:4318"))
     };
+    let given = host::url_with_brackets(given);
     let uri: Uri = given.parse().map_err(|_| refused("it is not a URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(refused("it begins with neither http:// nor https://"));
@@ -201,6 +202,7 @@ mod tests {
             assert_eq!(endpoint(given).unwrap(), "http://127.0.0.1:4318/v1/traces");
         }
         assert_eq!(endpoint("https://[::1]/otlp").unwrap(), "https://[::1]/otlp/v1/traces");
+        assert_eq!(endpoint("http://::1:4318").unwrap(), "http://[::1]:4318/v1/traces");
         for wrong in
             ["127.0.0.1:4318", "grpc://a:4317", "http://", "http://a b", "http://u:secret@a", "http://a?b=c"]
         {
