@@ -1,11 +1,11 @@
 //! Settings of HTTP: the address, and access.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::{HeaderValue, Uri};
 
-use super::{ConfigError, Right, Tokens, host, list, tokens, wrong};
+use super::{ConfigError, Right, Tokens, host, is_none, list, refuse_none_among, tokens, wrong};
 use crate::cli::HttpArgs;
 
 /// Settings of HTTP.
@@ -40,18 +40,28 @@ pub(super) fn cors_origins(given: &str) -> Result<Vec<HeaderValue>, ConfigError>
 
 /// Host names as in `Host`, without a port.
 pub(super) fn hosts(given: &str) -> Result<Vec<String>, ConfigError> {
+    // Addresses are served anyway.
+    let is_address = |name: &str| host::without_brackets(name).parse::<Ipv6Addr>().is_ok();
     let is_name = |name: &str| {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        name.bytes().all(is_part)
+        name.bytes().all(is_part) || is_address(name)
     };
-    let hosts = if given.trim() == "none" { Vec::new() } else { list(given) };
+    let hosts = match &list(given)[..] {
+        [none] if is_none(none) => Vec::new(),
+        hosts => {
+            refuse_none_among("HTTP_HOSTS", hosts)?;
+            hosts.to_vec()
+        }
+    };
     // A final dot makes a name absolute, in `Host` too; it is the same name.
     let relative = |name: String| name.strip_suffix('.').map_or(name.clone(), ToOwned::to_owned);
     let hosts: Vec<String> = hosts.into_iter().map(relative).collect();
     match hosts.iter().find(|name| name.is_empty() || !is_name(name)) {
         Some(name) => Err(wrong(
             "HTTP_HOSTS",
-            format!("{name:?} is not a host's name, such as orders.example.com, without scheme and port"),
+            format!(
+                "{name:?} is not a host's name, such as orders.example.com, or its address, without scheme and port"
+            ),
         )),
         None => Ok(hosts),
     }
@@ -66,5 +76,27 @@ impl Http {
         let addr = host::listen("HTTP_ADDR", &args.http_addr)?;
         let tokens = tokens(Right::Read, args.http_token.as_deref())?;
         Ok(Self { addr, tokens, certificate: args.http_tls_cert.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses_and_none_stands_alone() {
+        for (given, listed) in [
+            ("none", &[][..]),
+            (" None ", &[]),
+            ("a.example, B.example.", &["a.example", "B.example"]),
+            ("::1", &["::1"]),
+            ("[::1],a,127.0.0.1", &["[::1]", "a", "127.0.0.1"]),
+        ] {
+            assert_eq!(hosts(given).unwrap(), listed, "{given}");
+        }
+        for wrong in ["none,a", "a,none", "a:80", "http://a", "[::1]:80", "[::1", "[a]", "."] {
+            let error = hosts(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("HTTP_HOSTS: "), "{wrong}: {error}");
+        }
     }
 }

@@ -192,8 +192,8 @@ fn receipt_subjects(text: &str, topic: &str) -> Result<Vec<String>, ConfigError>
     let refuse = |problem: String| Err(wrong("RECEIPT_SUBJECTS", problem));
     match &subjects[..] {
         [] => return refuse("it names no subject; write none for no receipts".into()),
-        [none] if none.eq_ignore_ascii_case("none") => return Ok(Vec::new()),
-        _ => {}
+        [none] if is_none(none) => return Ok(Vec::new()),
+        _ => refuse_none_among("RECEIPT_SUBJECTS", &subjects)?,
     }
     for given in &subjects {
         if !subject::is_valid(given) {
@@ -218,6 +218,19 @@ fn receipt_subjects(text: &str, topic: &str) -> Result<Vec<String>, ConfigError>
 /// Whether receipts are refused on every subject that this one covers.
 fn is_never_answered(subject: &str) -> bool {
     subject.starts_with('$') || subject.split('.').next() == Some(subject::DEAD_PREFIX)
+}
+
+/// The word for an empty list.
+fn is_none(text: &str) -> bool {
+    text.eq_ignore_ascii_case("none")
+}
+
+/// Refuses the word for an empty list beside other values.
+fn refuse_none_among(setting: &'static str, listed: &[String]) -> Result<(), ConfigError> {
+    match listed.iter().any(|given| is_none(given)) {
+        true => Err(wrong(setting, "it takes none alone, or a list without it")),
+        false => Ok(()),
+    }
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -331,7 +344,17 @@ mod tests {
         assert_eq!(given("_INBOX.>, done.*").unwrap(), ["_INBOX.>", "done.*"]);
         assert_eq!(given("none").unwrap(), Vec::<String>::new());
         assert_eq!(given("*.done").unwrap(), ["*.done"]);
-        for wrong in ["", "$JS.>", "done.*,$SYS.a", "dead.>", "a b", "orders.done", "done.*,orders.*.done"] {
+        for wrong in [
+            "",
+            "none,done.*",
+            "done.*,None",
+            "$JS.>",
+            "done.*,$SYS.a",
+            "dead.>",
+            "a b",
+            "orders.done",
+            "done.*,orders.*.done",
+        ] {
             assert!(given(wrong).is_err(), "{wrong}");
         }
         assert!(receipt_subjects("orders", "orders").is_err());
