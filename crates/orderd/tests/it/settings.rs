@@ -176,6 +176,32 @@ fn files_of_secrets_are_named_where_they_cant_be_used() {
 }
 
 #[test]
+fn a_secret_beside_its_file_is_refused_and_a_flag_replaces_both() {
+    let temp_dir = devstack::TempDir::new().unwrap();
+    let file = temp_dir.path().join("secret");
+    std::fs::write(&file, "x").unwrap();
+    let taken = Taken::new();
+    let addr = taken.addr();
+    for setting in settings_of("serve").iter().filter(|setting| setting.is_hide_env_values_set()) {
+        let (name, sesame) = (variable(setting), OsStr::new("sesame"));
+        let of_file = format!("{name}_FILE");
+        let both: [(&str, &OsStr); 3] =
+            [(&name, sesame), (&of_file, file.as_os_str()), ("HTTP_ADDR", OsStr::new(&addr))];
+        let output = run(&["serve"], &both);
+        let said = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(
+            said.contains(&format!("{name}: {of_file} is set too")) && !said.contains("sesame"),
+            "{said}"
+        );
+    }
+    let flag = ["serve", "--http-token", "typed", "--http-addr", &addr];
+    let output = run(&flag, &[("HTTP_TOKEN", OsStr::new("sesame")), ("HTTP_TOKEN_FILE", file.as_os_str())]);
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("can't listen on HTTP_ADDR"), "{}", errors(&output));
+}
+
+#[test]
 fn yes_and_no_have_many_words() {
     let taken = Taken::new();
     let port = taken.0.local_addr().unwrap().port();
@@ -268,7 +294,14 @@ async fn hosts_may_be_addresses_of_ipv6() {
             ("HTTP_ADDR", &listen),
         ];
         let by_urls = [("NATS_URL", nats_url.as_str()), ("DATABASE_URL", &url), ("HTTP_ADDR", &listen)];
-        for settings in [&by_parts[..], &by_urls] {
+        let words = format!("host={host} port={postgres} user=postgres dbname=demo1");
+        let by_words = [
+            ("NATS_URL", nats_url.as_str()),
+            ("DATABASE_URL", &words),
+            ("HTTP_ADDR", &listen),
+            ("HTTP_HOSTS", host),
+        ];
+        for settings in [&by_parts[..], &by_urls, &by_words] {
             let service = stack.serve(settings).await;
             assert!(service.addr.is_ipv6());
             let addr = format!("{host}:{}", service.addr.port());
