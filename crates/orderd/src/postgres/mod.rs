@@ -163,9 +163,10 @@ impl Connection {
         statement: impl Future<Output = T>,
     ) -> Result<T, ConnectError> {
         // A refusal is an answer too.
-        let answered = async || match connect_to(&self.target, self.server).await {
-            Ok(connection) => drop(connection.client.batch_execute("").await),
-            Err(_) => {}
+        let answered = async || {
+            if let Ok(connection) = connect_to(&self.target, self.server).await {
+                drop(connection.client.batch_execute("").await);
+            }
         };
         let stuck = async {
             loop {
