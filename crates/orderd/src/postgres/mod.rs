@@ -156,7 +156,7 @@ impl Connection {
     /// further connection asks it: a server that is slow, or a statement that waits for a lock, is waited for.
     ///
     /// # Errors
-    /// Neither the statement nor that connection has an answer within [`COMMAND_CONNECT_TIMEOUT`] more.
+    /// Neither the statement nor that connection has an answer within [`CONNECT_ONCE_TIMEOUT`] more.
     pub(crate) async fn unless_stuck<T>(
         &self,
         patience: Duration,
@@ -171,7 +171,7 @@ impl Connection {
         let stuck = async {
             loop {
                 tokio::time::sleep(patience).await;
-                if timeout(COMMAND_CONNECT_TIMEOUT, answered()).await.is_err() {
+                if timeout(CONNECT_ONCE_TIMEOUT, answered()).await.is_err() {
                     return;
                 }
             }
