@@ -71,7 +71,7 @@ pub enum Change {
 /// True if only one member is common, such as `id`, and at least half of what the rows have is not in the model; or if
 /// both the model and the rows share at most a third of their members. One side alone says nothing: a model that has
 /// grown has many members that older rows lack, and a model that has shrunk lacks many that older rows have. Models
-/// that have replaced at least two thirds of both are compared as if they were of different documents.
+/// that have replaced more than two thirds of both are compared as if they were of different documents.
 pub fn has_little_in_common(of_model: usize, common: usize, known: u64, unknown: u64) -> bool {
     match common {
         0 | 1 => of_model > 1 && unknown > 0 && unknown >= known,

@@ -125,23 +125,10 @@ pub enum Error {
     },
 }
 
-/// A parser's message. After a line break, its position is column 0 of the next line.
-pub(crate) fn syntax_reason(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    match said.strip_suffix(&format!(" at line {} column 0", error.line())) {
-        Some(problem) if error.line() > 1 => format!("{problem} at the end of line {}", error.line() - 1),
-        _ => said,
-    }
-}
-
 fn in_lines(problems: &[Error], is_cut: bool) -> String {
+    let more = if is_cut { ", and there are more" } else { "" };
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    let count = problems.len();
-    if is_cut {
-        format!("more than {count} problems; the first {count}:{lines}")
-    } else {
-        format!("{count} problems:{lines}")
-    }
+    format!("{} problems{more}:{lines}", problems.len())
 }
 
 /// A location in a sample or schema; shown as `order.json: $.items[0].x`.

@@ -46,11 +46,12 @@ pub(crate) struct Object<'a> {
     pub(crate) closed: bool,
 }
 
-/// Merges all samples. `None` if none can be read, or if they have too many members.
+/// Merges all samples. `None` if none can be read.
 pub(crate) fn merged<'a>(samples: &[Source<'a>], problems: &mut Problems) -> Option<Observation<'a>> {
     let seen: Vec<_> = samples.iter().filter_map(|sample| document(sample, problems)).collect();
     let merged = seen.into_iter().reduce(|all, next| all.merge(next, problems))?;
-    merged.check_members(&mut 0, problems).then_some(merged)
+    merged.check_members(&mut 0, problems);
+    Some(merged)
 }
 
 fn document<'a>(sample: &Source<'a>, problems: &mut Problems) -> Option<Observation<'a>> {
@@ -100,20 +101,20 @@ impl<'a> Observation<'a> {
         problems.add(self.sample, &self.path, problem);
     }
 
-    /// Counts the members. Refuses more than [`MAX_MEMBERS`], and returns whether there are at most so many: building a
-    /// model takes quadratic time.
-    fn check_members(&self, count: &mut usize, problems: &mut Problems) -> bool {
+    /// Counts the members, and refuses more than [`MAX_MEMBERS`].
+    fn check_members(&self, count: &mut usize, problems: &mut Problems) {
         match &self.kind {
             Kind::Array(elements) => elements.check_members(count, problems),
-            Kind::Object(object) => object.members.iter().all(|(_, member)| {
-                if *count == MAX_MEMBERS {
-                    self.refuse(problems, |location| Error::TooManyMembers { location });
-                    return false;
+            Kind::Object(object) => {
+                for (_, member) in &object.members {
+                    if *count == MAX_MEMBERS {
+                        self.refuse(problems, |location| Error::TooManyMembers { location });
+                    }
+                    *count += 1;
+                    member.check_members(count, problems);
                 }
-                *count += 1;
-                member.check_members(count, problems)
-            }),
-            _ => true,
+            }
+            _ => {}
         }
     }
 
@@ -156,8 +157,7 @@ impl<'a> Observation<'a> {
     }
 }
 
-/// Members keep the order of the first object; members that only later objects have follow. More than [`MAX_MEMBERS`],
-/// which [`Observation::check_members`] refuses, are left out: merging takes quadratic time.
+/// Members keep the order of the first object; members that only later objects have follow.
 fn merge_members<'a>(
     ours: Vec<(String, Observation<'a>)>,
     theirs: Vec<(String, Observation<'a>)>,
@@ -165,9 +165,6 @@ fn merge_members<'a>(
 ) -> Vec<(String, Observation<'a>)> {
     let mut merged = ours;
     for (name, theirs) in theirs {
-        if merged.len() > MAX_MEMBERS {
-            break;
-        }
         match merged.iter().position(|(ours, _)| *ours == name) {
             None => merged.push((name, theirs)),
             Some(location) => {

@@ -7,7 +7,6 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::error::syntax_reason;
 use crate::infer::{Kind, MAX_MEMBERS, Object, Observation};
 use crate::path::Path;
 use crate::problems::Problems;
@@ -54,7 +53,7 @@ impl<'a> Schema<'a> {
     pub(crate) fn read(source: &Source<'a>) -> Result<Self, Error> {
         let root: Value = serde_json::from_str(source.json).map_err(|error| Error::Syntax {
             location: SampleLocation::new(source.name, &Path::default()),
-            reason: syntax_reason(&error),
+            reason: error.to_string(),
         })?;
         let mut problems = Problems::default();
         source.refuse_repeats(&mut problems);

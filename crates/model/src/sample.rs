@@ -9,7 +9,6 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::syntax_reason;
 use crate::path::Path;
 use crate::problems::Problems;
 use crate::{Error, Source};
@@ -127,7 +126,7 @@ impl<'a> Source<'a> {
         match serde_json::from_str(text) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                let reason = syntax_reason(&error);
+                let reason = error.to_string();
                 problems.add(self.name, path, |location| Error::Syntax { location, reason });
                 None
             }

@@ -118,10 +118,6 @@ fn what_is_no_document_is_refused() {
     check_refused(&["[1]"], "1: $ is an array: ");
     check_refused(&["{}", "null"], "2: $ is null: ");
     check_refused(&[r#"{"a": 1,}"#], "1: $: not valid JSON (key must be a string at line 1 column 9): ");
-    check_refused(
-        &["{\n\"a\": \"b\n\"}"],
-        "1: $: not valid JSON (control character (\\u0000-\\u001F) found while parsing a string at the end of line 2): ",
-    );
     check_refused(&[""], "1: $: not valid JSON (");
     check_refused(&["{} {}"], "1: $: not valid JSON (trailing characters ");
     check_refused(&[r#"{"a": [1, "\ud800"]}"#], "1: $.a[1]: not valid JSON (");
@@ -188,7 +184,7 @@ fn all_problems_are_named_at_once_each_once() {
     let many: Vec<_> = (0..1000).map(|n| format!("\"m{n}\": null")).collect();
     let message = types(&[&format!("{{{}}}", many.join(","))]).unwrap_err().to_string();
     assert_eq!(message.lines().count(), 21);
-    assert!(message.starts_with("more than 20 problems; the first 20:\n  1: $.m0 is null"), "{message}");
+    assert!(message.starts_with("20 problems, and there are more:\n  1: $.m0 is null"), "{message}");
 }
 
 #[test]
