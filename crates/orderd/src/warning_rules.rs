@@ -145,14 +145,13 @@ pub(crate) fn of_kept(account: &AccountInfo, replicas: usize, keep: Duration) ->
     finding.map(|finding| Warning::new(WarningKind::KeptShorter, "account", finding))
 }
 
-/// Messages that the stream lost before they were read. `positions` is the quoted name of the table that counts them.
-pub(crate) fn of_messages_lost(stream: &str, lost: u64, positions: &str) -> Option<Warning> {
+/// Messages that the stream lost before they were read. `clear` is the statement that sets the count to 0.
+pub(crate) fn of_messages_lost(stream: &str, lost: u64, clear: &str) -> Option<Warning> {
     let finding = (lost > 0).then(|| {
         Finding::warning(
             format!("{} left the stream {stream} before being read", counted(lost, "message")),
             format!(
-                "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then end this warning: UPDATE {positions} \
-                 SET lost = 0;"
+                "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then end this warning: {clear}"
             ),
         )
     });

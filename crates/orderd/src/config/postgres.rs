@@ -105,9 +105,11 @@ impl Table {
     }
 }
 
-fn literal(text: &str) -> String {
+/// A text literal of SQL.
+pub(crate) fn literal(text: &str) -> String {
     // With the prefix E, backslashes mean the same for every `standard_conforming_strings`.
-    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+    let prefix = if text.contains('\\') { "E" } else { "" };
+    format!("{prefix}'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 impl std::fmt::Display for Table {

@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 pub(crate) use crate::config::PositionKey;
-use crate::config::Table;
+use crate::config::{Table, literal as literal_of};
 use crate::flow_state::Watermark;
 use crate::random;
 
@@ -67,6 +67,18 @@ pub(crate) const NAME: &str = "orderd_position";
 /// The table of positions beside a table of orders, quoted.
 pub(crate) fn positions(table: &Table) -> String {
     table.sibling(NAME)
+}
+
+/// The statement with which an operator clears the count of lost messages, once they are dealt with. The table of
+/// positions may have rows of other tables, streams and topics.
+pub(crate) fn clear_lost_statement(table: &Table, stream: &str, topic: &str) -> String {
+    format!(
+        "UPDATE {} SET lost = 0 WHERE table_name = {} AND stream = {} AND topic = {};",
+        positions(table),
+        table.label_literal(),
+        literal_of(stream),
+        literal_of(topic)
+    )
 }
 
 /// The table's full name as a text literal of SQL.

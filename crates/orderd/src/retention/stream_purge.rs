@@ -160,8 +160,9 @@ impl StreamPurge {
         warned.extend(kept);
         let skew = Duration::from_secs_f64(self.metrics.clock_skew.get());
         warned.extend(warning_rules::of_clock_skew(skew));
-        let positions = postgres::position::positions(&self.settings.postgres.table);
-        warned.extend(warning_rules::of_messages_lost(stream, self.metrics.messages_lost.get(), &positions));
+        let (table, topic) = (&self.settings.postgres.table, &self.settings.nats.topic);
+        let clear = postgres::position::clear_lost_statement(table, stream, topic);
+        warned.extend(warning_rules::of_messages_lost(stream, self.metrics.messages_lost.get(), &clear));
         self.health.warn("stream", warned);
         Ok(is_half_full)
     }

@@ -399,15 +399,24 @@ async fn what_left_the_stream_unread_is_counted_and_shown() {
     assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
     // It stays until it is cleared, and each process reports it.
     let (service, other) = (stack.serve(&[]).await, service);
-    let warned = async |service: &Service| {
+    let text = async |service: &Service| {
         let warnings = service.get("/readyz").await.json()["warnings"].clone();
-        warnings.as_array().unwrap().iter().any(|warning| warning["what"] == "messages_lost")
+        let lost = warnings.as_array().unwrap().iter().find(|warning| warning["what"] == "messages_lost");
+        lost.map(|warning| warning["text"].as_str().unwrap().to_owned())
     };
+    let warned = async |service: &Service| text(service).await.is_some();
     for service in [&service, &other] {
         eventually("it is warned of", async || warned(service).await.then_some(())).await;
         assert_eq!(service.metric("orderd_lost_messages_total").await, 20.0);
     }
-    stack.postgres.psql("UPDATE orderd_position SET lost = 0").unwrap();
+    // The count of another installation stays.
+    let others = "INSERT INTO orderd_position (table_name, stream, topic, stream_created, seq, nonce, session, session_began, lost)
+        SELECT table_name, stream, 'another', stream_created, seq, nonce, session, session_began, 7 FROM orderd_position LIMIT 1";
+    stack.postgres.psql(others).unwrap();
+    let advice = text(&service).await.unwrap();
+    stack.postgres.psql(&advice[advice.find("UPDATE").unwrap()..]).unwrap();
+    let left = stack.postgres.psql("SELECT lost FROM orderd_position WHERE topic = 'another'").unwrap();
+    assert_eq!(left.trim(), "7", "{advice}");
     for service in [&service, &other] {
         eventually("it is dealt with", async || (!warned(service).await).then_some(())).await;
     }
