@@ -183,7 +183,7 @@ impl RunningWriter {
                 // INSERT skips existing keys, and refuses the rows that COPY refuses.
                 Err(CommitFailure::Stored) if copies => self.may_be_stored = true,
                 Err(CommitFailure::Refused(_)) if copies => may_copy = false,
-                Err(CommitFailure::CopyRefused) if copies => {
+                Err(CommitFailure::NotSupported(_)) if copies => {
                     self.connection.iter_mut().for_each(|connection| connection.takes_copy = false);
                 }
                 Err(CommitFailure::Stored) if part.len() == 1 => {
@@ -295,10 +295,9 @@ impl RunningWriter {
         let reason = match failure {
             CommitFailure::Away(reason)
             | CommitFailure::Refused(reason)
+            | CommitFailure::NotSupported(reason)
             | CommitFailure::TimedOut(reason) => reason,
-            CommitFailure::Fenced | CommitFailure::Stored | CommitFailure::CopyRefused => {
-                return TermEnd::SteppedDown;
-            }
+            CommitFailure::Fenced | CommitFailure::Stored => return TermEnd::SteppedDown,
         };
         let connection = self.connection.take();
         // A connection lost by the network is not a refusal.

@@ -61,8 +61,8 @@ pub(super) enum CommitFailure {
     Refused(String),
     /// The statement exceeded the role's timeout.
     TimedOut(String),
-    /// COPY is refused, but INSERT is allowed.
-    CopyRefused,
+    /// PostgreSQL does not support the statement on this table. INSERT may work where COPY does not.
+    NotSupported(String),
 }
 
 impl WriterConnection {
@@ -234,9 +234,7 @@ pub(super) fn failure(error: tokio_postgres::Error) -> CommitFailure {
     }
     // "COPY FROM not supported with row-level security"
     if *code == SqlState::FEATURE_NOT_SUPPORTED {
-        return CommitFailure::CopyRefused;
+        return CommitFailure::NotSupported(detail);
     }
-    // Data exceptions, violated constraints, limits such as a row's size, exceptions from triggers.
-    let of_a_row = ["22", "23", "44", "54", "P0"].iter().any(|class| code.code().starts_with(class));
-    if of_a_row { CommitFailure::Refused(detail) } else { CommitFailure::Away(detail) }
+    if postgres::is_of_a_row(code) { CommitFailure::Refused(detail) } else { CommitFailure::Away(detail) }
 }

@@ -559,6 +559,12 @@ pub(crate) fn is_no_text(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| codes.contains(code))
 }
 
+/// Whether PostgreSQL refuses a row, and may accept others: data exceptions, violated constraints, limits such as a row's
+/// size, exceptions from triggers.
+pub(crate) fn is_of_a_row(code: &SqlState) -> bool {
+    ["22", "23", "44", "54", "P0"].iter().any(|class| code.code().starts_with(class))
+}
+
 /// Whether a row is refused because one with its id is stored already: by a trigger in another table, for instance,
 /// where `ON CONFLICT (id)` does not see it.
 pub(crate) fn is_stored_already(error: &tokio_postgres::Error) -> bool {

@@ -4,7 +4,7 @@ use order::RowFormat;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use super::{Finding, columns, quoted};
+use super::{Finding, columns, partitions, quoted, rules};
 use crate::config::Table;
 
 /// A unique index that `ON CONFLICT (id)` can use.
@@ -21,7 +21,7 @@ pub(super) struct Relation {
     pub(super) row_security: bool,
     /// A trigger before INSERT, or a table that inherits from this one: rows may be stored elsewhere.
     pub(super) routes_rows: bool,
-    has_trigger: bool,
+    pub(super) has_trigger: bool,
     may_use_schema: bool,
     may_delete: bool,
 }
@@ -71,11 +71,18 @@ impl Relation {
             findings.push(unlogged(&table.to_string(), &table.quoted()));
         }
         self.check_rights(table, role, findings);
+        rules::check(client, self.oid, table, findings).await?;
         let fits =
             columns::check(client, (self.oid, table), format, role, self.has_trigger, findings).await?;
         if fits {
+            let before = findings.len();
             self.check_key(client, table, format, findings).await?;
+            let has_key = findings.len() == before;
             self.check_parts(client, table, findings).await?;
+            // With a key, it is partitioned by the id.
+            if self.kind == "p" && has_key {
+                partitions::check(client, self.oid, table, findings).await?;
+            }
         }
         Ok(())
     }
