@@ -1,4 +1,5 @@
-//! `orderd import`: inserts JSON lines, as export writes them, into the table. Existing rows stay unchanged.
+//! `orderd import`: inserts JSON lines, as export writes them, into the table. Existing rows stay unchanged. A line that
+//! can't be imported is named and does not keep the others out: a backup may have rows that other programs wrote.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ use crate::wording::counted;
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 8 << 20;
 
+/// Maximum number of refused lines to name.
+const MAX_NAMED: u64 = 20;
+
 #[derive(Deserialize)]
 struct ImportLine<'l> {
     id: String,
@@ -40,10 +44,10 @@ struct ImportBatch {
     bytes: usize,
 }
 
-/// Writes each line's order. Running it again changes nothing.
+/// Writes each line's order, and names the lines that it can't write. Running it again changes nothing.
 ///
 /// # Errors
-/// The first line that can't be taken, by its number; those before it are written.
+/// Lines were refused; or what could not be read or reached, after which nothing more is written.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let model = config::model(&args.model)?;
     let settings = Postgres::new(&args.pg)?.of_model(&args.pg, &model)?;
@@ -60,7 +64,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     parser.set_format(traits.format);
     let progress = Progress::new(None, model.plural());
     let (mut batch, mut number, mut written) = (ImportBatch::default(), 0_u64, 0);
-    let mut failed = None;
+    let mut refused = RefusedLines::default();
     while let Some(line) =
         lines.next_segment().await.with_context(|| format!("can't read line {}", number + 1))?
     {
@@ -70,15 +74,15 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             continue;
         }
         if let Err(error) = batch.add(line, number, &mut parser, &layouts) {
-            failed = Some(error.context(refused(number)));
-            break;
+            refused.add(number, &error);
+            continue;
         }
         progress.add(1);
         if batch.ids.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
-            written += batch.write(&connection, &insert).await?;
+            written += batch.write(&connection, &insert, &mut refused).await?;
         }
     }
-    written += batch.write(&connection, &insert).await?;
+    written += batch.write(&connection, &insert, &mut refused).await?;
     super::complain(&format!("{}; {written} of them new", progress.finish(model.plural())));
     let unknown = parser.unknown();
     if unknown.count > 0 && !traits.format.is_document() {
@@ -89,7 +93,7 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
             unknown.names
         ));
     }
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    refused.end()
 }
 
 async fn open(file: &Path) -> anyhow::Result<Box<dyn AsyncBufRead + Unpin + Send>> {
@@ -106,8 +110,30 @@ fn without_mark(line: &[u8], number: u64) -> &[u8] {
     if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line }
 }
 
-fn refused(line: u64) -> String {
-    format!("line {line} can't be imported; the lines before it are written")
+/// The lines that can't be imported.
+#[derive(Default)]
+struct RefusedLines(u64);
+
+impl RefusedLines {
+    fn add(&mut self, line: u64, why: &anyhow::Error) {
+        self.0 += 1;
+        if self.0 <= MAX_NAMED {
+            super::complain(&format!("line {line} can't be imported: {why:#}"));
+        }
+    }
+
+    fn end(self) -> anyhow::Result<ExitCode> {
+        let unnamed = match self.0.saturating_sub(MAX_NAMED) {
+            0 => String::new(),
+            more => format!(", {more} of them not named"),
+        };
+        anyhow::ensure!(
+            self.0 == 0,
+            "{} can't be imported{unnamed}; all others are in the table",
+            counted(self.0, "line")
+        );
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 impl ImportBatch {
@@ -139,12 +165,17 @@ impl ImportBatch {
         Ok(())
     }
 
-    async fn write(&mut self, connection: &Connection, insert: &Statement) -> anyhow::Result<u64> {
+    async fn write(
+        &mut self,
+        connection: &Connection,
+        insert: &Statement,
+        refused: &mut RefusedLines,
+    ) -> anyhow::Result<u64> {
         let batch = std::mem::take(self);
         let inserted = batch.insert(connection, insert, &[&batch.ids, &batch.rows]).await?;
         match inserted {
             Ok(written) => Ok(written),
-            Err(_) => batch.write_each(connection, insert).await,
+            Err(_) => batch.write_each(connection, insert, refused).await,
         }
     }
 
@@ -162,12 +193,22 @@ impl ImportBatch {
         }
     }
 
-    /// Up to the row that PostgreSQL refuses, which is named by its line.
-    async fn write_each(&self, connection: &Connection, insert: &Statement) -> anyhow::Result<u64> {
+    /// One by one, because PostgreSQL refuses one of the rows.
+    async fn write_each(
+        &self,
+        connection: &Connection,
+        insert: &Statement,
+        refused: &mut RefusedLines,
+    ) -> anyhow::Result<u64> {
         let mut written = 0;
         for ((id, Data(row)), &line) in self.ids.iter().zip(&self.rows).zip(&self.lines) {
-            let inserted = self.insert(connection, insert, &[&vec![id], &vec![Data(row)]]).await?;
-            written += inserted.map_err(|error| postgres::explain(error).context(refused(line)))?;
+            match self.insert(connection, insert, &[&vec![id], &vec![Data(row)]]).await? {
+                Ok(new) => written += new,
+                Err(error) if error.code().is_some_and(postgres::is_of_a_row) => {
+                    refused.add(line, &postgres::explain(error));
+                }
+                Err(error) => return Err(self.away(postgres::explain(error))),
+            }
         }
         Ok(written)
     }

@@ -183,7 +183,7 @@ fn invalid_arguments_are_refused_with_what_they_take() {
 
 /// By PostgreSQL, which is given many rows at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn import_names_the_line_that_postgresql_refuses() {
+async fn import_names_the_line_that_postgresql_refuses_and_writes_the_others() {
     let stack = Stack::new();
     let line = |id: &str| format!("{{\"id\":\"{id}\",\"order\":{}}}\n", orders(1)[0]);
     let text = format!("\u{feff}{}\n{}{}{}", line("a"), line("b"), line(&"k".repeat(12)), line("c"));
@@ -194,7 +194,38 @@ async fn import_names_the_line_that_postgresql_refuses() {
         let errors = String::from_utf8_lossy(&imported.stderr);
         assert_eq!(imported.status.code(), Some(1), "{errors}");
         assert!(errors.contains("line 4 can't be imported") && errors.contains("short"), "{errors}");
-        assert_eq!(stack.rows(), 2);
+        assert!(errors.contains("1 line can't be imported; all others are in the table"), "{errors}");
+        assert_eq!(stack.rows(), 3);
+    }
+}
+
+/// A backup may have rows that another program has written.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_model_refuses_of_a_backup_keeps_no_other_line_out() {
+    let stack = Stack::new();
+    let env = [("PG_FORMAT", "jsonb")];
+    drop(stack.serve(&env).await);
+    stack
+        .postgres
+        .psql(
+            "INSERT INTO orders2 SELECT n::text, json_build_object('order_uid', n)::jsonb
+                || CASE WHEN n % 3 = 0 THEN '{\"more\": 1e400}' ELSE '{\"order_uid\": \"a\"}' END::jsonb
+             FROM generate_series(1, 99) AS n;
+             UPDATE orders2 SET data = data || '{\"order_uid\": \"b\"}'",
+        )
+        .unwrap();
+    let exported = stack.run(&["export"], "").await;
+    assert!(exported.status.success(), "{exported:?}");
+    let lines = String::from_utf8(exported.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 99);
+    stack.postgres.psql("TRUNCATE orders2").unwrap();
+    for _ in 0..2 {
+        let imported = stack.run(&["import"], &lines).await;
+        let errors = String::from_utf8_lossy(&imported.stderr);
+        assert_eq!(imported.status.code(), Some(1), "{errors}");
+        assert_eq!(errors.matches("can't be imported: ").count(), 20, "{errors}");
+        assert!(errors.contains("33 lines can't be imported, 13 of them not named"), "{errors}");
+        assert_eq!(stack.rows(), 66);
     }
 }
 
