@@ -9,8 +9,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::config::Postgres;
-use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SessionWatch, fence, position};
+use crate::postgres::{self, Abandoned, Connection, LONG_TIMEOUT, SessionWatch, fence, kept_rows, position};
 use crate::wording::shown;
+
+/// The number of deleted rows, and whether there still is one.
+struct Deleted {
+    rows: u64,
+    is_there: bool,
+}
 
 /// Looks for rows and erases them, on a connection that is opened for the first of them.
 pub(super) struct StoredRows {
@@ -62,7 +68,10 @@ impl StoredRows {
     }
 
     /// Stores the key and deletes the row in one transaction, and makes the writer read the erased keys before its next
-    /// batch. Returns the number of rows.
+    /// batch. Returns the number of rows. If the row is still there, the key stays stored: no process serves the order.
+    ///
+    /// # Errors
+    /// What can't be reached; what keeps the row.
     pub(super) async fn erase(&mut self, id: &str) -> anyhow::Result<u64> {
         with_long_timeout(async {
             self.prepare().await?;
@@ -77,10 +86,17 @@ impl StoredRows {
                     self.remember_and_delete(id, false).await?
                 }
                 // There is neither an erased key nor a row.
-                Err(error) if postgres::is_no_text(&error) => Ok(0),
+                Err(error) if postgres::is_no_text(&error) => return Ok(0),
                 erased => erased,
             };
-            erased.map_err(postgres::explain)
+            let Deleted { rows, is_there } = erased.map_err(postgres::explain)?;
+            if is_there {
+                let table = self.settings.table.clone();
+                let (client, watch) = self.client().await?;
+                let why = watch.over(kept_rows::why_rows_stay(client, &table)).await;
+                anyhow::bail!("PostgreSQL keeps the row: {}", why.map_err(postgres::explain)?);
+            }
+            Ok(rows)
         })
         .await
     }
@@ -95,7 +111,11 @@ impl StoredRows {
         Ok(())
     }
 
-    async fn remember_and_delete(&mut self, id: &str, remembers: bool) -> anyhow::Result<Result<u64, Error>> {
+    async fn remember_and_delete(
+        &mut self,
+        id: &str,
+        remembers: bool,
+    ) -> anyhow::Result<Result<Deleted, Error>> {
         let table = self.settings.table.clone();
         let remember = format!(
             "INSERT INTO {} (table_name, id) VALUES ({}, $1) ON CONFLICT (table_name, id) DO NOTHING",
@@ -103,6 +123,8 @@ impl StoredRows {
             table.literal()
         );
         let delete = format!("DELETE FROM {} WHERE id = $1 RETURNING 1", table.quoted());
+        // A trigger or a policy may have kept it.
+        let look = format!("SELECT 1 FROM {} WHERE id = $1", table.quoted());
         let has_positions = format!("SELECT to_regclass({}) IS NOT NULL", position::literal(&table));
         let lock_positions = fence::lock_positions(&table);
         let break_fences = fence::break_fences(&table, &fence::last_row_without_erased(&table));
@@ -118,11 +140,12 @@ impl StoredRows {
                 both.query_typed(&remember, &[(&id, Type::TEXT)]).await?;
             }
             let deleted = both.query_typed(&delete, &[(&id, Type::TEXT)]).await?;
+            let left = both.query_typed(&look, &[(&id, Type::TEXT)]).await?;
             if has_positions {
                 both.query_typed(&break_fences, &[(&id, Type::TEXT)]).await?;
             }
             both.commit().await?;
-            Ok(deleted.len() as u64)
+            Ok(Deleted { rows: deleted.len() as u64, is_there: !left.is_empty() })
         };
         Ok(watch.over(both).await)
     }

@@ -58,10 +58,14 @@ pub(crate) enum WarningKind {
     MemoryNearlyFull,
     /// The rows of the table are probably documents of another model.
     LittleInCommon,
+    /// Rows older than `KEEP` can't be deleted.
+    RowsKept,
+    /// Rows that PostgreSQL accepted are not in the table.
+    RowsNotStored,
 }
 
 impl WarningKind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::StreamMayDrop,
         Self::StreamFull,
         Self::StreamSealed,
@@ -72,6 +76,8 @@ impl WarningKind {
         Self::MemoryNearlyFull,
         Self::FileUnusable,
         Self::LittleInCommon,
+        Self::RowsKept,
+        Self::RowsNotStored,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -86,6 +92,8 @@ impl WarningKind {
             Self::MemoryNearlyFull => "memory_nearly_full",
             Self::FileUnusable => "file_unusable",
             Self::LittleInCommon => "little_in_common",
+            Self::RowsKept => "rows_kept",
+            Self::RowsNotStored => "rows_not_stored",
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod fence;
 pub(crate) mod lease;
 mod rows;
 mod erased_keys;
+pub(crate) mod kept_rows;
 mod wal;
 pub(crate) mod old_rows;
 pub(crate) mod old_partitions;

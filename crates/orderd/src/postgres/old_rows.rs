@@ -54,21 +54,45 @@ pub(crate) async fn ids(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Deletes the oldest of the older rows, `limit` at most, and returns their number. If the row that was written last is
-/// among them, the writer's fence is broken, so that it reads the position again and does not report the row as lost.
-pub(crate) async fn delete(client: &Client, table: &Table, cutoff: i128, limit: i64) -> Result<u64, Error> {
+/// What was deleted in one statement.
+pub(crate) struct DeletedRows {
+    /// Rows that were older, and those of them that were deleted.
+    pub(crate) found: u64,
+    pub(crate) deleted: u64,
+    /// The ids of the others: a trigger or a policy keeps these rows, or another session has deleted them.
+    pub(crate) others: Vec<String>,
+    /// The last id of those found.
+    pub(crate) last: Option<String>,
+}
+
+/// Deletes the oldest of the older rows, after `after` or from the first on, `limit` at most. If the row that was written
+/// last is among them, the writer's fence is broken, so that it reads the position again and does not report the row as
+/// lost.
+pub(crate) async fn delete(
+    client: &Client,
+    table: &Table,
+    after: Option<&str>,
+    cutoff: i128,
+    limit: i64,
+) -> Result<DeletedRows, Error> {
     let delete = format!(
-        "WITH gone AS (DELETE FROM {} WHERE id IN (SELECT id {} ORDER BY id LIMIT $3) RETURNING id),
+        "WITH old AS (SELECT id {} ORDER BY id LIMIT $3),
+              gone AS (DELETE FROM {} WHERE id IN (SELECT id FROM old) RETURNING id),
               noted AS ({} AND last_row IN (SELECT id FROM gone))
-         SELECT count(*) FROM gone",
-        table.quoted(),
+         SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone),
+                ARRAY(SELECT id FROM old EXCEPT SELECT id FROM gone)::text[], (SELECT max(id)::text FROM old)",
         is_older(table),
+        table.quoted(),
         // If the last one has expired, no row is left whose loss would matter.
         fence::break_fences(table, "NULL")
     );
-    let (low, high) = (Key::first_of_time(0), Key::first_of_time(cutoff));
+    let (low, high) = (after.map_or_else(|| Key::first_of_time(0), Into::into), Key::first_of_time(cutoff));
     let params = [(&low as _, Type::TEXT), (&high as _, Type::TEXT), (&limit as _, Type::INT8)];
-    let rows = client.query_typed(&delete, &params).await?;
-    let deleted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-    Ok(deleted.cast_unsigned())
+    let row = client.query_typed(&delete, &params).await?;
+    let Some(row) = row.first() else {
+        return Ok(DeletedRows { found: 0, deleted: 0, others: Vec::new(), last: None });
+    };
+    let (found, deleted): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let (found, deleted) = (found.cast_unsigned(), deleted.cast_unsigned());
+    Ok(DeletedRows { found, deleted, others: row.try_get(2)?, last: row.try_get(3)? })
 }

@@ -22,12 +22,15 @@ use crate::aligned_interval;
 use crate::config::Settings;
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::finding::Finding;
 use crate::flow_state::{FlowState, TablePosition};
+use crate::health::readyz_warning::{Warning, WarningKind};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::nats::{orders_stream, stored_message};
 use crate::postgres::old_partitions::{self, Hindrance, OldPartition};
-use crate::postgres::{self, Connection, LONG_TIMEOUT, old_rows};
+use crate::postgres::old_rows::DeletedRows;
+use crate::postgres::{self, Connection, LONG_TIMEOUT, kept_rows, old_rows};
 
 /// The interval between rounds, and the shorter one while more orders are left.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,6 +48,18 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(90);
 /// Partitions that could not be dropped, why, and when that was tried.
 type Hindered = HashMap<String, (Hindrance, Instant)>;
 
+/// Names this task where it warns.
+const WATCHER: &str = "expiry";
+
+/// How far the old rows were deleted.
+#[derive(Default)]
+struct RowProgress {
+    /// The last id of the previous round; `None` if there were no more.
+    after: Option<String>,
+    /// Whether rows stayed in this pass over the old rows.
+    some_stay: bool,
+}
+
 /// What the task needs.
 pub(crate) struct Expiry {
     pub(crate) settings: Arc<Settings>,
@@ -61,7 +76,7 @@ impl Expiry {
     /// Runs until it is stopped. `keep` is the age at which an order expires.
     pub(crate) async fn run(self, keep: Duration) -> anyhow::Result<()> {
         let (mut pause, mut connection, mut has_failed) = (BATCH_INTERVAL, None, false);
-        let mut hindered = Hindered::new();
+        let (mut hindered, mut progress) = (Hindered::new(), RowProgress::default());
         loop {
             tokio::select! {
                 () = aligned_interval::next(pause) => {}
@@ -71,7 +86,7 @@ impl Expiry {
                 connection = None;
                 continue;
             }
-            pause = match self.run_round(keep, &mut connection, &mut hindered).await {
+            pause = match self.run_round(keep, &mut connection, &mut hindered, &mut progress).await {
                 Ok(has_more) => {
                     if std::mem::take(&mut has_failed) {
                         tracing::info!("expiry by KEEP works again");
@@ -97,6 +112,7 @@ impl Expiry {
         keep: Duration,
         connection: &mut Option<Connection>,
         hindered: &mut Hindered,
+        progress: &mut RowProgress,
     ) -> anyhow::Result<bool> {
         let Some(table) = self.flow_state.table.borrow().clone() else { return Ok(false) };
         let opened = match connection.take().filter(|opened| !opened.client.is_closed()) {
@@ -114,9 +130,13 @@ impl Expiry {
                 // Closing the connection rolls the transaction back.
                 () = self.stop.cancelled() => return Ok(false),
             }
-            has_more |= self.delete_rows(&opened, cutoff).await?;
+            has_more |= self.delete_rows(&opened, cutoff, progress).await?;
             has_more |= self.delete_dead_letters(cutoff).await?;
             self.purge(&table, cutoff).await?;
+        } else {
+            // Another process deletes rows, and sees which stay.
+            *progress = RowProgress::default();
+            self.health.warn(WATCHER, Vec::new());
         }
         // The connection stays open only while there is more to remove: others may need it.
         *connection = has_more.then_some(opened);
@@ -191,10 +211,17 @@ impl Expiry {
         tracing::info!(partition = partition.name, rows, "dropped a partition: all of it is older than KEEP");
     }
 
-    async fn delete_rows(&self, opened: &Connection, cutoff: i128) -> anyhow::Result<bool> {
+    /// Continues after the rows of the previous round: rows that stay must not hold up those after them.
+    async fn delete_rows(
+        &self,
+        opened: &Connection,
+        cutoff: i128,
+        progress: &mut RowProgress,
+    ) -> anyhow::Result<bool> {
+        let (client, table) = (&opened.client, &self.settings.postgres.table);
         let deleting =
-            old_rows::delete(&opened.client, &self.settings.postgres.table, cutoff, MAX_BATCH_ORDERS as i64);
-        let deleted = timeout(LONG_TIMEOUT, opened.watched(deleting))
+            old_rows::delete(client, table, progress.after.as_deref(), cutoff, MAX_BATCH_ORDERS as i64);
+        let DeletedRows { found, deleted, others, last } = timeout(LONG_TIMEOUT, opened.watched(deleting))
             .await?
             .map_err(postgres::explain)
             .context("can't delete rows")?;
@@ -202,7 +229,27 @@ impl Expiry {
         if deleted > 0 {
             tracing::debug!(rows = deleted, "deleted rows older than KEEP");
         }
-        Ok(deleted == MAX_BATCH_ORDERS as u64)
+        if !others.is_empty() {
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            let looking = async {
+                let kept = !postgres::existing_ids(client, table, &others).await?.is_empty();
+                if kept { kept_rows::why_rows_stay(client, table).await.map(Some) } else { Ok(None) }
+            };
+            let kept = timeout(LONG_TIMEOUT, opened.watched(looking)).await?.map_err(postgres::explain)?;
+            if let Some(why) = kept {
+                let problem = format!("{}, so that they don't expire by KEEP", why.problem);
+                let finding = Finding::warning(problem, why.fix);
+                progress.some_stay = true;
+                self.health
+                    .warn(WATCHER, vec![Warning::new(WarningKind::RowsKept, &table.to_string(), finding)]);
+            }
+        }
+        let is_full = found == MAX_BATCH_ORDERS as u64;
+        progress.after = last.filter(|_| is_full);
+        if !is_full && !std::mem::take(&mut progress.some_stay) {
+            self.health.warn(WATCHER, Vec::new());
+        }
+        Ok(is_full && deleted > 0)
     }
 
     async fn delete_dead_letters(&self, cutoff: i128) -> anyhow::Result<bool> {

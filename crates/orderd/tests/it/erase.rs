@@ -638,3 +638,57 @@ async fn what_is_stored_after_its_order_was_erased_is_erased() {
     gone().await;
     service.wait_len(0).await;
 }
+
+/// Triggers and policies keep rows without an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_row_stays_is_not_called_erased() {
+    for (keep, words, let_go) in [
+        (
+            "create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+             create trigger \"Keep\" before delete on orders2 for each row execute function keep()",
+            "the trigger Keep BEFORE DELETE keeps rows of public.orders2; to fix it: let its function return OLD",
+            "drop trigger \"Keep\" on orders2",
+        ),
+        (
+            "alter table orders2 enable row level security;
+             create policy reading on orders2 for select using (true);
+             create policy writing on orders2 for insert with check (true)",
+            "row-level security of public.orders2 keeps rows from role clerk (DELETE: no policy allows it); to fix it: \
+             CREATE POLICY",
+            "create policy deleting on orders2 for delete using (true)",
+        ),
+    ] {
+        let stack = Stack::new();
+        stack
+            .postgres
+            .psql(&format!(
+                "create role clerk login; grant create, usage on schema public to clerk;
+                 create table orders2 (id text primary key, data bytea);
+                 grant select, insert, delete on orders2 to clerk; {keep}"
+            ))
+            .unwrap();
+        let env = [("PG_USER", "clerk"), ("HTTP_ERASE_TOKEN", "eraser")];
+        let service = stack.serve(&env).await;
+        stack.publish(&orders(2)).await;
+        stack.wait_settled(2).await;
+        service.wait_len(2).await;
+        let ids = service.ids().await;
+        let erase = async |id: &str| stack.run(&["erase", "--yes", id, "--pg-user", "clerk"], "").await;
+        for _ in 0..2 {
+            let erased = erase(&ids[0]).await;
+            let errors = String::from_utf8_lossy(&erased.stderr);
+            assert_eq!(erased.status.code(), Some(1), "{errors}");
+            assert!(errors.contains("not everything is erased") && errors.contains(words), "{errors}");
+            assert!(errors.contains("outcome=\"incomplete\""), "{errors}");
+            assert_eq!(service.erase(&ids[1], "eraser").await, 503);
+        }
+        let log = service.process.log();
+        assert!(log.contains(words) && log.contains("outcome=\"incomplete\""), "{log}");
+        assert_eq!(stack.rows(), 2);
+        stack.postgres.psql(let_go).unwrap();
+        assert!(erase(&ids[0]).await.status.success());
+        assert_eq!(service.erase(&ids[1], "eraser").await, 204);
+        assert_eq!(stack.rows(), 0);
+        service.wait_len(0).await;
+    }
+}

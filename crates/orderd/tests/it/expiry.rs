@@ -395,3 +395,35 @@ async fn a_partition_that_others_read_is_emptied_meanwhile() {
     eventually("it is dropped", async || (partitions(&stack) == "\"Now\" others").then_some(())).await;
     assert_eq!(service.metric("orderd_expired_total").await, 3.0);
 }
+
+/// Once, not in each round; and rows that may go do.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_can_not_be_deleted_are_named_and_keep_no_others() {
+    let stack = Stack::new();
+    stack
+        .postgres
+        .psql(
+            "create table public.orders2 (id text primary key, data jsonb);
+             insert into orders2 select '15000000000000' || (10000 + n), '{\"order_uid\": \"old\"}' from generate_series(1, 2500) n;
+             create function keep() returns trigger language plpgsql as $$ begin
+                 return case when old.id > '1500000000000012400' then old end; end $$;
+             create trigger keep before delete on orders2 for each row execute function keep()",
+        )
+        .unwrap();
+    let service = stack.serve(&SETTINGS).await;
+    let warning = async || {
+        let warnings = service.get("/readyz").await.json()["warnings"].clone();
+        let text = warnings.as_array().unwrap().iter().find(|it| it["what"] == "rows_kept")?["text"].clone();
+        text.as_str().map(str::to_owned)
+    };
+    let text = eventually("it warns", warning).await;
+    assert!(text.contains("trigger keep BEFORE DELETE keeps rows of public.orders2"), "{text}");
+    assert!(text.contains("DROP TRIGGER keep ON"), "{text}");
+    eventually("others go", async || (stack.rows() == 2400).then_some(())).await;
+    assert!(warning().await.is_some());
+    let log = service.process.log();
+    assert_eq!(log.matches("BEFORE DELETE").count(), 1, "{log}");
+    stack.postgres.psql("drop trigger keep on orders2").unwrap();
+    eventually("all go", async || (stack.rows() == 0).then_some(())).await;
+    eventually("it warns no more", async || warning().await.is_none().then_some(())).await;
+}

@@ -23,7 +23,7 @@ pub(crate) use self::missing_table::create_statement;
 pub(crate) use self::server::FEWEST_CONNECTIONS;
 use self::table::Relation;
 pub(crate) use self::table::key;
-use crate::config::Postgres;
+use crate::config::{Postgres, Table};
 pub(crate) use crate::finding::{Finding, Severity};
 
 /// What the checks found.
@@ -108,6 +108,22 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
             .await?;
     }
     Ok(Inspection { is_there: true, findings, traits })
+}
+
+/// Row-level security that keeps the role from deleting all rows of the table.
+///
+/// # Errors
+/// PostgreSQL can't be reached.
+pub(crate) async fn policy_against_delete(client: &Client, table: &Table) -> Result<Option<Finding>, Error> {
+    let Some(relation) = Relation::find(client, table).await?.filter(|relation| relation.row_security) else {
+        return Ok(None);
+    };
+    let role = client.query_typed("SELECT current_user::text", &[]).await?;
+    let role: String = role.first().map_or(Ok(String::new()), |row| row.try_get(0))?;
+    let (name, quoted) = (table.to_string(), table.quoted());
+    let mut findings = Vec::new();
+    policies::check(client, relation.oid, (&name, &quoted), &role, &["d"], &mut findings).await?;
+    Ok(findings.pop())
 }
 
 /// A name, quoted for SQL.
