@@ -56,13 +56,22 @@ pub(crate) enum SkipReason {
     KeyTaken,
     /// The stream of dead letters has no room for the note about a replay.
     NoRoom,
+    /// PostgreSQL accepted the row, and the table does not have it: a trigger keeps it out.
+    NotStored,
 }
 
 impl SkipReason {
     /// In the order of openapi.json; reasons with the same word are adjacent, for `dedup`.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] =
-        [Self::KeyTaken, Self::Accepted, Self::NoRoom, Self::Dropped, Self::ForeignKey, Self::Empty];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::KeyTaken,
+        Self::Accepted,
+        Self::NoRoom,
+        Self::NotStored,
+        Self::Dropped,
+        Self::ForeignKey,
+        Self::Empty,
+    ];
 
     /// The reason as one word.
     pub(crate) fn as_str(self) -> &'static str {
@@ -72,6 +81,7 @@ impl SkipReason {
             Self::Dropped => "dropped",
             Self::Accepted | Self::KeyTaken => "key_taken",
             Self::NoRoom => "no_room",
+            Self::NotStored => "not_stored",
         }
     }
 
@@ -94,6 +104,10 @@ impl SkipReason {
             Self::NoRoom => {
                 "the stream of dead letters has no room for the note about this replay, so the document is not stored: \
                  make room there, and replay the dead letter again"
+            }
+            Self::NotStored => {
+                "PostgreSQL accepted the row, but the table does not have it: a trigger keeps it out, changes its id or \
+                 stores it elsewhere; publish the document again once that is fixed"
             }
         }
     }

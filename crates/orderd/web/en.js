@@ -186,7 +186,7 @@ export const en = {
     missing_member: "A required member is missing", unknown_member: "A member that the model lacks",
     refused_by_database: "Refused by PostgreSQL", not_storable: "A value that jsonb can’t hold",
     unreadable_message: "The NATS client can’t read it", key_taken: "The table already has a row with its key",
-    no_room: "The stream of dead letters is full", dropped: "The dead letter was dropped",
+    no_room: "The stream of dead letters is full", not_stored: "A trigger keeps its row out of the table", dropped: "The dead letter was dropped",
     foreign_key: "There is no such dead letter", empty: "The message is empty",
   },
   // If documents are not orders. `{model}` is their name.

@@ -196,7 +196,7 @@ export const ru = {
     missing_member: "Нет обязательного поля", unknown_member: "Поле, которого нет в модели",
     refused_by_database: "Отвергнуто PostgreSQL", not_storable: "Значение, которого jsonb не хранит",
     unreadable_message: "Клиент NATS не может его прочитать", key_taken: "В таблице уже есть строка с его ключом",
-    no_room: "Поток отклонённых сообщений переполнен", dropped: "Отклонённое сообщение удалено",
+    no_room: "Поток отклонённых сообщений переполнен", not_stored: "Триггер не пускает строку в таблицу", dropped: "Отклонённое сообщение удалено",
     foreign_key: "Такого отклонённого сообщения нет", empty: "Сообщение пустое",
   },
   // What the service says of a refusal, in its own words; PostgreSQL's are left as they are.

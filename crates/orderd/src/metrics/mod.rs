@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     pub(crate) writes: IntGauge,
     /// Messages that left the stream before they were read.
     pub(crate) messages_lost: IntCounter,
+    /// Rows that PostgreSQL accepted and the table does not have.
+    pub(crate) rows_not_stored: IntCounter,
     /// Rows that were older than `KEEP`.
     pub(crate) expired: IntCounter,
     /// Partitions that held nothing but such rows, and were dropped.
@@ -187,6 +189,11 @@ impl Metrics {
                 &r,
                 "orderd_lost_messages_total",
                 "Messages that left the stream before they were read, as orderd_position counts them",
+            )?,
+            rows_not_stored: counter(
+                &r,
+                "orderd_rows_not_stored_total",
+                "Rows that PostgreSQL accepted from this process, and that the table does not have",
             )?,
             expired: counter(
                 &r,

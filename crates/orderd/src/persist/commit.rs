@@ -2,6 +2,7 @@
 //! by INSERT if they are few. If PostgreSQL refuses a row, the batch is split.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Instant;
 
 use order::{Key, Reason, Refusal};
@@ -18,6 +19,7 @@ use crate::dead_letters::removal::AcceptedLetter;
 use crate::flow_state::{TablePosition, Watermark};
 use crate::health::Part;
 use crate::metrics::Metrics;
+use crate::nats::intake_message::Message;
 use crate::pipeline_chunks::{RefusedMessage, SkippedMessage};
 use crate::postgres::fence::{Fence, FenceValues};
 use crate::postgres::position::Position;
@@ -174,9 +176,13 @@ impl RunningWriter {
                     let has_last_row = written.position.has_last_row;
                     self.may_be_stored &= written.inserted < part.len() as u64;
                     fence.moved(&values, written.position.ctid);
+                    let not_stored = self.keys_not_stored(batch, part, written.inserted).await?;
+                    let accepted = self.withdraw(accepted, |key| not_stored.contains(key)).await;
                     let removing = self.remove_dead_letters(accepted);
                     let removed = self.renewing(fence, watermark, removing).await;
-                    self.committed(fence, batch, part, watermark, written.inserted, begun).await;
+                    let inserted = written.inserted;
+                    self.committed(fence, batch, part, watermark, inserted, &not_stored, begun).await;
+                    self.report_not_stored(batch, part, &not_stored).await;
                     removed?;
                     return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::SteppedDown) };
                 }
@@ -365,6 +371,7 @@ impl RunningWriter {
             );
         }
         self.gaps.retain(|gap| gap.end > watermark.seq + 1);
+        self.end_warning_of_rows();
         self.note_messages_lost(self.messages_lost + lost);
         self.seen = Some(LastPosition { session: fence.session, seq: watermark.seq, is_own_form: true });
         self.deps.cache.note_committed(watermark.seq);
@@ -382,6 +389,7 @@ impl RunningWriter {
         part: &[RowIndex],
         watermark: Watermark,
         inserted: u64,
+        not_stored: &HashSet<String>,
         begun: Instant,
     ) {
         let metrics = self.deps.metrics.clone();
@@ -404,7 +412,10 @@ impl RunningWriter {
         self.moved(fence, watermark);
         // An erased order was not written.
         let erased = self.erased.subscribe();
-        let written = messages.filter(|message| !erased.borrow().contains(message.key.as_str()));
+        let written = messages.filter(|message| {
+            let key = message.key.as_str();
+            !not_stored.contains(key) && !erased.borrow().contains(key)
+        });
         // Not the present state: the lease may have been renewed, at this position, since the commit.
         self.deps.receipts.committed(written, self.answered).await;
         self.deps.receipts.note_answered(watermark);
@@ -433,20 +444,18 @@ impl RunningWriter {
         let letter = RefusedMessage { message, refusal };
         let dead_letters = self.dead_letters.clone();
         self.renewing(fence, self.committed_watermark(), dead_letters.store(&letter)).await?;
-        for accepted in &accepted {
-            if let Err(error) = self.deps.dead_letters.withdraw(accepted).await {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "can't withdraw a note of a dead letter that is refused again"
-                );
-            }
-        }
+        self.withdraw(accepted, |_| true).await;
         self.advance(fence, watermark).await?;
         if let Some(traces) = &self.deps.traces {
             traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));
         }
         Ok(())
     }
+}
+
+/// The message of a row.
+pub(super) fn message_of(batch: &[EncodedRows], (chunk, row): RowIndex) -> &Message {
+    &batch[chunk].orders.messages[row]
 }
 
 /// A part that was not written: PostgreSQL refuses one of its rows.

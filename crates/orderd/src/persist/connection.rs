@@ -37,6 +37,8 @@ pub(super) struct WriterConnection {
     pub(super) takes_copy: bool,
     /// Whether rows are stored in the table itself: a trigger may store them elsewhere.
     pub(super) keeps_rows: bool,
+    /// Whether a trigger may keep rows out of the table, or change their ids.
+    pub(super) has_trigger: bool,
     /// The format of its rows.
     pub(super) format: RowFormat,
 }
@@ -97,6 +99,7 @@ impl WriterConnection {
             inner: connection,
             takes_copy: !traits.refuses_copy,
             keeps_rows: !traits.routes_rows,
+            has_trigger: traits.has_trigger,
             format: traits.format,
         })
     }

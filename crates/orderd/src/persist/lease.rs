@@ -378,6 +378,7 @@ impl RunningWriter {
             stream_created: found.stream_created,
             writes,
             format: self.connection.as_ref().map(|connection| connection.format).unwrap_or_default(),
+            has_trigger: self.connection.as_ref().is_some_and(|connection| connection.has_trigger),
             own_form_after: self.own_form_after(found),
         };
         self.gaps.clear();
@@ -405,6 +406,7 @@ impl RunningWriter {
         }
         self.seen = Some(LastPosition { session: found.session, seq: found.seq, is_own_form });
         self.note_messages_lost(found.messages_lost);
+        self.end_warning_of_rows();
         self.deps.cache.note_committed(found.seq);
         self.deps.receipts.reads_stream(found.stream_created);
         self.deps.receipts.note_answered_by_others(found.watermark());

@@ -97,7 +97,7 @@ impl RunningWriter {
     }
 
     /// Those of these keys that the table has.
-    async fn rows_of(&self, keys: &[&str]) -> Result<HashSet<String>, String> {
+    pub(super) async fn rows_of(&self, keys: &[&str]) -> Result<HashSet<String>, String> {
         let rows = postgres::existing_ids(self.client()?, &self.deps.settings.postgres.table, keys);
         self.with_short_timeout(rows).await?.map_err(|error| describe(&error))
     }
@@ -265,6 +265,25 @@ impl RunningWriter {
             async move { store.accept(&key, sequence).await }
         });
         stream::iter(accepting.collect::<Vec<_>>()).buffer_unordered(REQUESTS_IN_FLIGHT).collect()
+    }
+
+    /// Withdraws the notes of those that are not rows, and returns the others.
+    pub(super) async fn withdraw(
+        &self,
+        accepted: Vec<AcceptedLetter>,
+        is_refused: impl Fn(&str) -> bool,
+    ) -> Vec<AcceptedLetter> {
+        let (refused, accepted): (Vec<_>, Vec<_>) =
+            accepted.into_iter().partition(|letter| is_refused(&letter.key));
+        for letter in &refused {
+            if let Err(error) = self.deps.dead_letters.withdraw(letter).await {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "can't withdraw a note of a dead letter that is refused again"
+                );
+            }
+        }
+        accepted
     }
 
     /// Removes the dead letters of messages that are rows now. Only once they are: a process that refuses them may have

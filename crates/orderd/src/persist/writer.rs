@@ -117,6 +117,8 @@ pub(super) struct RunningWriter {
     /// Older orders of this batch are skipped: PostgreSQL refused an order older than `KEEP`, whose partition was
     /// dropped. Nanoseconds since 1970.
     pub(super) expired_before: Option<i128>,
+    /// When rows were last accepted by PostgreSQL and not in the table, for as long as that is a warning.
+    pub(super) rows_not_stored_at: Option<Instant>,
     /// When the last row was found missing.
     pub(super) rows_lost_at: Option<Instant>,
     /// When orders that were noted as accepted were found missing, and whether that is still to be acted upon.
@@ -170,6 +172,7 @@ impl Writer {
             gaps: Vec::new(),
             messages_lost: 0,
             expired_before: None,
+            rows_not_stored_at: None,
             rows_lost_at: None,
             noted_rows_lost_at: None,
             lacks_noted_rows: false,

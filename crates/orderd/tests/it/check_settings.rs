@@ -170,6 +170,55 @@ const TABLES: [Case; 12] = [
     (T, &[("PG_HOST", "db.invalid")], BLOCKED, &["db.invalid", "host's name"], false),
 ];
 
+/// Tables that work, and will not for each order.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_take_no_new_ids_and_rules_on_delete_are_warnings() {
+    let stack = Stack::new();
+    let parts = "create table orders2 (id text primary key, data bytea) partition by";
+    for (table, words) in [
+        (
+            format!(
+                "{parts} range (id); create table old partition of orders2 for values from ('15') to ('16')"
+            ),
+            &["no partition for new ids", "CREATE TABLE", "PARTITION OF", "DEFAULT;"][..],
+        ),
+        (
+            format!(
+                "{parts} hash (id); create table p partition of orders2 for values with (modulus 2, remainder 1)"
+            ),
+            &["no partition for new ids", "remainders that have none"],
+        ),
+        (
+            "create table orders2 (id text primary key, data bytea);
+             create rule keep as on delete to orders2 do instead nothing"
+                .to_owned(),
+            &["the rule keep on DELETE", "DROP RULE"],
+        ),
+        (format!("{parts} range (id); create table p partition of orders2 default"), &[]),
+        (
+            format!(
+                "{parts} range (id); create table p partition of orders2 for values from (minvalue) to ('5')"
+            ),
+            &[],
+        ),
+        (
+            format!(
+                "{parts} hash (id); create table p partition of orders2 for values with (modulus 1, remainder 0)"
+            ),
+            &[],
+        ),
+    ] {
+        stack.postgres.psql("drop schema public cascade; create schema public").unwrap();
+        stack.postgres.psql(&table).unwrap();
+        let found = check(&stack, &[]).await;
+        if words.is_empty() {
+            assert!(!found.of("postgres").contains("partition"), "{table}: {}", found.json);
+        } else {
+            found.is_only(&table, "postgres", WARNING, words);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_and_a_role_that_do_not_fit_are_named_with_what_fixes_them() {
     let stack = Stack::new();

@@ -44,6 +44,8 @@ pub(crate) struct TableTraits {
     /// Rows may be stored in other tables than this one, by a trigger or by inheritance. `ON CONFLICT (id)` does not
     /// see them there.
     pub(crate) routes_rows: bool,
+    /// A trigger before INSERT may keep rows out, or change their ids.
+    pub(crate) has_trigger: bool,
     /// The format of the rows, by the column's type.
     pub(crate) format: RowFormat,
 }
@@ -100,8 +102,12 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     relation.check(client, table, format, &role, &mut findings).await?;
     position_table::check(client, table, &role, &mut findings).await?;
     erased_table::check(client, table, &role, &mut findings).await?;
-    let traits =
-        TableTraits { refuses_copy: relation.row_security, routes_rows: relation.routes_rows, format };
+    let traits = TableTraits {
+        refuses_copy: relation.row_security,
+        routes_rows: relation.routes_rows,
+        has_trigger: relation.has_trigger,
+        format,
+    };
     if relation.row_security {
         let (name, quoted) = (table.to_string(), table.quoted());
         policies::check(client, relation.oid, (&name, &quoted), &role, &["r", "a", "d"], &mut findings)
