@@ -180,8 +180,8 @@ impl RunningWriter {
                     let accepted = self.withdraw(accepted, |key| not_stored.contains(key)).await;
                     let removing = self.remove_dead_letters(accepted);
                     let removed = self.renewing(fence, watermark, removing).await;
-                    let inserted = written.inserted;
-                    self.committed(fence, batch, part, watermark, inserted, &not_stored, begun).await;
+                    let rows = (written.inserted, &not_stored);
+                    self.committed(fence, batch, part, watermark, rows, begun).await;
                     self.report_not_stored(batch, part, &not_stored).await;
                     removed?;
                     return if has_last_row { Ok(Ok(())) } else { Err(TermEnd::SteppedDown) };
@@ -381,15 +381,14 @@ impl RunningWriter {
         self.deps.flow_state.table.send_replace(Some(table));
     }
 
-    /// Records that rows and position are committed.
+    /// Records that rows and position are committed: the number of new rows, and the keys that the table lacks.
     async fn committed(
         &mut self,
         fence: &Fence,
         batch: &[EncodedRows],
         part: &[RowIndex],
         watermark: Watermark,
-        inserted: u64,
-        not_stored: &HashSet<String>,
+        (inserted, not_stored): (u64, &HashSet<String>),
         begun: Instant,
     ) {
         let metrics = self.deps.metrics.clone();
