@@ -57,8 +57,6 @@ pub(crate) struct StreamRun {
     pub(crate) writes: bool,
     /// The form of the table's rows, and so of the orders in memory.
     pub(crate) format: RowFormat,
-    /// A trigger of the table may keep rows out: only the table shows whether an order is stored.
-    pub(crate) has_trigger: bool,
     /// After this message, the writer's model is this process's model. `None`: the writer has another model.
     pub(crate) own_form_after: Option<u64>,
 }

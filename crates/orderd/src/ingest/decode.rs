@@ -52,12 +52,8 @@ impl Decode {
                 // The writer may have another model, and have accepted the message.
                 self.in_doubt.add(letter.message.key.as_str(), letter.message.position.sequence);
             }
-            // If the writer has another model, its result is in the table once the position has passed them. The writer
-            // sees itself whether a trigger keeps rows out.
-            let is_in_doubt = |message: &&Message| {
-                !run.is_own_form(message.position.sequence) || (run.has_trigger && !run.writes)
-            };
-            for message in messages.iter().filter(is_in_doubt) {
+            // If the writer has another model, its result is in the table once the position has passed them.
+            for message in messages.iter().filter(|message| !run.is_own_form(message.position.sequence)) {
                 self.in_doubt.add(message.key.as_str(), message.position.sequence);
             }
             self.metrics.unknown_members.inc_by(self.parser.unknown().count - unknown);

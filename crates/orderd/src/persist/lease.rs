@@ -378,7 +378,6 @@ impl RunningWriter {
             stream_created: found.stream_created,
             writes,
             format: self.connection.as_ref().map(|connection| connection.format).unwrap_or_default(),
-            has_trigger: self.connection.as_ref().is_some_and(|connection| connection.has_trigger),
             own_form_after: self.own_form_after(found),
         };
         self.gaps.clear();

@@ -1,6 +1,6 @@
 //! Rows that PostgreSQL has accepted and that the table does not have: a trigger returned NULL, changed their ids, or
-//! stored them in a table that does not inherit from this one. After a restart their orders would be unknown, so they
-//! leave memory at once, and their receipts say so.
+//! stored them in a table that does not inherit from this one. Where they are, only the trigger knows, so their orders are
+//! neither dead letters nor taken from memory; but after a restart they are unknown. Receipts and a warning say so.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl RunningWriter {
         !is_expired && !self.erased.borrow().contains(key)
     }
 
-    /// Counts them, takes them out of memory, tells their publishers, and warns.
+    /// Counts them, tells their publishers, and warns.
     pub(super) async fn report_not_stored(
         &mut self,
         batch: &[EncodedRows],
@@ -84,8 +84,6 @@ impl RunningWriter {
         let messages = part.iter().map(|&row| message_of(batch, row));
         for message in messages.filter(|message| not_stored.contains(message.key.as_str())) {
             let Message { headers, key, position, .. } = message;
-            // The position has passed it, and no row is found.
-            self.deps.in_doubt.add(key.as_str(), position.sequence);
             let receipts = &self.deps.receipts;
             let reason = SkipReason::NotStored;
             receipts.skipped(headers.as_ref(), *position, key.as_str(), reason, self.answered).await;
