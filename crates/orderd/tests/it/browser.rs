@@ -121,6 +121,8 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.holds("document.getElementById('results').hidden").await;
     browser.keys("#search", "WBILMTESTTRACK").await;
     browser.reads("#results", "3 orders by Track number").await;
+    // Rows have only the key until their members have come.
+    browser.reads("#results tbody tr:last-child a", "order-0").await;
     browser.click("#results tbody tr:last-child a").await;
     browser.reads("#view-order h1", "order-0").await;
 

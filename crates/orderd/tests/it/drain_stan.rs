@@ -194,5 +194,5 @@ async fn nats_streaming_server_is_refused_by_serve() {
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
     let last = said.lines().last().unwrap();
-    assert!(last.contains("2.10 or newer, and a server of NATS Streaming"), "{said}");
+    assert!(last.contains("2.10 or newer (a server of NATS Streaming can't be used)"), "{said}");
 }
