@@ -36,26 +36,26 @@ pub enum DeadLettersCommand {
 /// `orderd dead-letters list`
 #[derive(Args, Debug, Clone)]
 pub struct DeadLetterList {
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
     /// Only those with this reason.
     #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Option<String>,
     /// Print one JSON object per line.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
 }
 
 /// `orderd dead-letters show`
 #[derive(Args, Debug, Clone)]
 pub struct DeadLetterShow {
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
     /// Key of the dead letter, as list shows it.
     pub key: String,
     /// Print one JSON object, with the payload also in base64.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
 }
 
 /// `orderd dead-letters replay`
@@ -67,8 +67,6 @@ pub struct DeadLetterShow {
     Exit codes: 0 all accepted; 1 some refused again, not sent, or without an outcome yet, or a KEY has no dead letter.")]
 pub struct DeadLetterReplay {
     #[command(flatten)]
-    pub(crate) nats: NatsArgs,
-    #[command(flatten)]
     pub(crate) which: WhichDeadLetters,
     /// Send the document in this file instead of the payload of the dead letter KEY; - reads stdin.
     #[arg(long = "with", value_name = "FILE", requires = "keys", conflicts_with_all = ["all", "reason"])]
@@ -76,6 +74,8 @@ pub struct DeadLetterReplay {
     /// Print one JSON object at the end.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
 }
 
 /// `orderd dead-letters drop`
@@ -88,10 +88,6 @@ pub struct DeadLetterReplay {
     Exit codes: 0 dropped; 1 a key has no dead letter, not confirmed, or NATS can't be reached.")]
 pub struct DeadLetterDrop {
     #[command(flatten)]
-    pub(crate) nats: NatsArgs,
-    #[command(flatten)]
-    pub(crate) pg: PgArgs,
-    #[command(flatten)]
     pub(crate) which: WhichDeadLetters,
     /// Don't ask before dropping.
     #[arg(long)]
@@ -99,6 +95,10 @@ pub struct DeadLetterDrop {
     /// Print one JSON object at the end.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
 }
 
 /// All reasons.

@@ -14,8 +14,6 @@ use super::connection_args::NatsArgs;
     monitoring shows them: /streaming/channelsz?channel=TESTING&subs=1\n\n\
     After a kill or an error, run it again to continue.")]
 pub struct DrainStanArgs {
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
     /// Server of NATS Streaming: nats://user:password@host:port, by default nats://127.0.0.1:4223. Also read from the
     /// file that STAN_URL_FILE names.
     #[arg(
@@ -44,4 +42,6 @@ pub struct DrainStanArgs {
     /// Send to this subject of the topic; required if PUB_TOPIC has wildcards.
     #[arg(long, value_name = "SUBJECT", help_heading = "NATS")]
     pub subject: Option<String>,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
 }

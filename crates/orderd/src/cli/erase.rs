@@ -15,14 +15,6 @@ use super::model::ModelArgs;
     Exit codes: 0 erased; 1 nothing found, not confirmed, or not erased everywhere."
 )]
 pub struct EraseArgs {
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
-    #[command(flatten)]
-    pub(crate) pg: PgArgs,
-    #[command(flatten)]
-    pub(crate) http: HttpArgs,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// Ids of documents.
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
@@ -40,6 +32,14 @@ pub struct EraseArgs {
     /// Don't ask before erasing.
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 impl EraseArgs {

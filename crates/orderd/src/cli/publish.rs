@@ -16,10 +16,6 @@ use super::model::ModelArgs;
     Exit codes: 0 the server has acknowledged all documents (with --core: they were sent; with --wait-committed: \
     the service has committed them), 1 otherwise.")]
 pub struct PublishArgs {
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// Number of documents to generate from the model's sample and send.
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "from", value_parser = count)]
     pub count: u64,
@@ -43,6 +39,10 @@ pub struct PublishArgs {
     /// How long --wait-committed waits for the next receipt: 30s, 10m.
     #[arg(long, default_value = "30s", value_name = "TIME", requires = "wait_committed")]
     pub timeout: String,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 fn count(text: &str) -> Result<u64, String> {

@@ -23,13 +23,13 @@ pub struct ExportArgs {
 #[command(after_help = "Example:\n  orderd import orders.jsonl\n\n\
     Existing rows are not changed, so it can be run again.")]
 pub struct ImportArgs {
+    /// Lines {"id":…,"order":{…}}; - reads stdin.
+    #[arg(default_value = "-", value_name = "FILE|-")]
+    pub from: PathBuf,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Lines {"id":…,"order":{…}}; - reads stdin.
-    #[arg(default_value = "-", value_name = "FILE|-")]
-    pub from: PathBuf,
 }
 
 /// `orderd verify`
@@ -38,6 +38,9 @@ pub struct ImportArgs {
     If it finds differences, it compares again for ten seconds, so that documents in flight can arrive.\n\n\
     Exit codes: 0 no differences except documents in flight, 1 differences.")]
 pub struct VerifyArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     #[command(flatten)]
@@ -48,7 +51,4 @@ pub struct VerifyArgs {
     pub(crate) orders: OrderArgs,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
