@@ -87,13 +87,22 @@ function nothingKnown() {
   for (const figure of ["orders", "rate", "commit", "lag", "dead"]) $(`fig-${figure}`).textContent = UNKNOWN;
 }
 
+// The list of dead letters is read again after so many `stats`, which come once a second.
+const STATS_PER_LIST = 10;
+let statsSinceList = 0;
+
 function figures(data) {
   // The newest pages change once memory has the whole table, and so does the message of an empty list.
   status.tell(data.parts);
   const { up } = data.parts.fill;
   if (filled === null ? !up : !filled && up) live.refresh();
   filled = up;
-  if (data.dead_letters !== stats?.dead_letters) deadLetters.refresh();
+  // Their number may stay the same while some come and others go.
+  statsSinceList += 1;
+  if (data.dead_letters !== stats?.dead_letters || statsSinceList >= STATS_PER_LIST) {
+    statsSinceList = 0;
+    deadLetters.refresh();
+  }
   stats = data;
   const { orders_per_second: all, commit_ms: ms } = data;
   $("fig-orders").textContent = number(data.mem_len);
