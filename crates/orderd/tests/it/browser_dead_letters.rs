@@ -406,7 +406,7 @@ async fn an_action_that_the_session_lacks_the_right_for_asks_for_a_further_token
     // In the wrong order: the second token lets read, and the first is kept.
     browser.reads("#view-signin", "Orders are personal data").await;
     browser.keys("#token", "replay-with-this\u{e007}").await;
-    browser.reads("#signin-error", "may not read orders. Sign in with a token that may read as well.").await;
+    browser.reads("#signin-error", "may not read orders. Sign in with one that may: you keep").await;
     browser.click("#language").await;
     browser.reads("#signin-error", "не даёт права читать заказы").await;
     browser.click("#language").await;
@@ -415,7 +415,7 @@ async fn an_action_that_the_session_lacks_the_right_for_asks_for_a_further_token
     browser.resize(1280, 800).await;
     browser.go("about:blank").await;
     browser.go(&url(&service)).await;
-    browser.reads("#signin-why", "may not read orders. Sign in with a token that may read as well.").await;
+    browser.reads("#signin-why", "may not read orders. Sign in with one that may: you keep").await;
     browser.keys("#token", "read-with-this\u{e007}").await;
     browser.reads("#live-list", "No orders yet").await;
     browser.click("nav [data-view=dead]").await;
