@@ -30,7 +30,7 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     let Some((server, connection)) = reach(&target, &mut report.findings).await else { return report };
     let server = &target.servers.0[server];
     let fix = || format!("see in pg_stat_activity what holds a lock on {}", settings.table);
-    let inspected = connection.watched(inspect_server(&connection.client, settings, server, &mut report));
+    let inspected = inspect_server(&connection, settings, server, &mut report);
     let inspected = timeout(INSPECT_TIMEOUT, connection.unless_stuck(PATIENCE, inspected));
     let finding = tokio::select! {
         inspected = inspected => match inspected {
@@ -85,17 +85,22 @@ async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usi
 }
 
 async fn inspect_server(
-    client: &Client,
+    connection: &Connection,
     settings: &Postgres,
     server: &Config,
     report: &mut ServerReport,
 ) -> Result<(), tokio_postgres::Error> {
-    let table = &settings.table;
-    let Inspection { is_there, findings, traits } = schema::inspect(client, settings).await?;
-    report.findings.extend(findings);
-    report.findings.extend(pooler::check(client, settings).await?);
-    report.found = found(client, table, server, is_there.then_some(traits.format)).await?;
-    Ok(())
+    let (client, table) = (&connection.client, &settings.table);
+    // First: a watch that does not know of a pooler takes another client's session for its own.
+    let pooler = pooler::check(client, settings).await?;
+    let inspected = async {
+        let Inspection { is_there, findings, traits } = schema::inspect(client, settings).await?;
+        report.findings.extend(findings);
+        report.findings.extend(pooler);
+        report.found = found(client, table, server, is_there.then_some(traits.format)).await?;
+        Ok(())
+    };
+    connection.watched(inspected).await
 }
 
 /// One line: the server, the database, the role, the table, its key.

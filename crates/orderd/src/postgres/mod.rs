@@ -489,8 +489,10 @@ pub(crate) async fn prepare(
     settings: &Postgres,
 ) -> Result<TableTraits, PrepareError> {
     let client = &connection.client;
+    // First: a watch that does not know of a pooler takes another client's session for its own.
+    let pooler = pooler::check(client, settings).await?;
     let mut found = connection.watched(schema::inspect(client, settings)).await?;
-    found.findings.extend(pooler::check(client, settings).await?);
+    found.findings.extend(pooler);
     connection.watched(make_table(client, settings, found)).await
 }
 
