@@ -93,6 +93,11 @@ async fn inspect_server(
     let (client, table) = (&connection.client, &settings.table);
     // First: a watch that does not know of a pooler takes another client's session for its own.
     let pooler = pooler::check(client, settings).await?;
+    if let Some(refused) = pooler.as_ref().filter(|finding| finding.severity == Severity::Refusal) {
+        // Further statements may fail for the same reason.
+        report.findings.push(refused.clone());
+        return Ok(());
+    }
     let inspected = async {
         let Inspection { is_there, findings, traits } = schema::inspect(client, settings).await?;
         report.findings.extend(findings);

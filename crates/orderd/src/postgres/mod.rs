@@ -47,7 +47,7 @@ pub(crate) use self::schema::format_of_table;
 use self::schema::{Inspection, TableRefused, TableTraits};
 pub(crate) use self::wal::{Wal, wal};
 use crate::config::{Postgres, Target};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::random;
 use crate::tls::TlsMode;
 
@@ -491,6 +491,12 @@ pub(crate) async fn prepare(
     let client = &connection.client;
     // First: a watch that does not know of a pooler takes another client's session for its own.
     let pooler = pooler::check(client, settings).await?;
+    // Behind a pooler that is refused, further statements may fail for the same reason.
+    let (refused, pooler): (Vec<_>, Vec<_>) =
+        pooler.into_iter().partition(|finding| finding.severity == Severity::Refusal);
+    if !refused.is_empty() {
+        return Err(TableRefused(refused).into());
+    }
     let mut found = connection.watched(schema::inspect(client, settings)).await?;
     found.findings.extend(pooler);
     connection.watched(make_table(client, settings, found)).await

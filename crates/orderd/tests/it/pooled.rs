@@ -1,8 +1,11 @@
 //! Behind a pooler in transaction mode: the service works, or refuses the pooler at the start and says what to change.
 
+use std::net::Ipv4Addr;
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
+use devstack::breaker::{Breaker, Mode};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -50,6 +53,17 @@ async fn a_pooler_that_does_not_know_prepared_statements_is_refused_with_the_set
             assert!(words.contains(word), "no {word} in {words}");
         }
     }
+}
+
+/// Queries take so long that the session of the connection is looked up, which shows another client's behind a pooler.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_behind_a_pooler_of_a_distant_server_are_usable() {
+    let stack = Stack::new();
+    let distant = Breaker::start((Ipv4Addr::LOCALHOST, stack.postgres.port()).into()).unwrap();
+    distant.set(Mode::Distant(Duration::from_millis(80)));
+    let pooler = Pooler::start(distant.addr().port(), SIZE, true).await;
+    let checked = run(&stack, &["check", "--settings"], pooler.port).await;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread")]

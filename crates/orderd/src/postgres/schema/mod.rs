@@ -52,7 +52,7 @@ pub(crate) struct TableTraits {
 
 /// The findings for which the service does not use the table.
 #[derive(Debug, thiserror::Error)]
-pub(crate) struct TableRefused(Vec<Finding>);
+pub(crate) struct TableRefused(pub(super) Vec<Finding>);
 
 impl Display for TableRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
