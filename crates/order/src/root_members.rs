@@ -77,7 +77,7 @@ mod tests {
         Model::new("a", &[Source { name: "a.json", json: sample }]).unwrap().shape()
     }
 
-    /// What is missing in rows of `documents`, each written so often by a program with the model of `written_by`.
+    /// What is missing in a table that has, for each of `documents`, that number of rows written with the model of `written_by`.
     fn missing(model: &str, written_by: &str, documents: &[(&str, usize)]) -> [Option<String>; 3] {
         [RowFormat::Gob, RowFormat::Json, RowFormat::Jsonb].map(|format| {
             let writer = shape(written_by);

@@ -738,7 +738,7 @@ const ODD_PARCEL: &str = r#"{"id":"p-1","key":"k-1","type":"box","to":{"city":"R
 const LABELLED: &str = "[...document.querySelectorAll('VIEW tbody tr:first-child td')].map((cell) => \
     [JSON.parse(getComputedStyle(cell, '::before').content), cell.innerText]).sort((one, other) => (one[0] < other[0] ? -1 : 1))";
 
-/// On a phone there is no head over the columns. From an event and from the order itself, a row is the same.
+/// On a phone, the table shows no column heads. A row from an event looks like one from the order itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_phone_each_value_has_the_label_of_its_member() {
     let files = devstack::TempDir::new().unwrap();

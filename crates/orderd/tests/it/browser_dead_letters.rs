@@ -274,8 +274,7 @@ async fn only_newer_dead_letters_join_the_list_when_their_number_changes() {
     assert_eq!(browser.script(count).await, 51);
 }
 
-/// What a proxy that replaces `Host` makes of a request is no matter of tokens: browsers without `Sec-Fetch-Site` then
-/// seem to send it from another origin.
+/// A proxy that replaces `Host` makes requests of browsers without `Sec-Fetch-Site` look like those of another origin.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_no_token_changes_is_shown_and_asks_for_none() {
     let stack = Stack::new();
@@ -441,7 +440,7 @@ async fn an_action_that_the_session_lacks_the_right_for_asks_for_a_further_token
     is_sound(&browser, "the view to sign in with a further token").await;
     browser.resize(1280, 800).await;
     assert_eq!(service.process.log().matches("outcome=\"denied\"").count(), denied);
-    // Who does not sign in reads on.
+    // A user who does not sign in can read on.
     browser.click("nav [data-view=live]").await;
     browser.reads("#view-live", "Orders as they arrive").await;
     browser.click("nav [data-view=dead]").await;

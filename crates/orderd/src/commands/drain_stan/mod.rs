@@ -84,7 +84,7 @@ fn advice(cause: &str) -> Option<&'static str> {
     } else if says(&["timed out", "timeout"]) {
         "the server does not answer: check STAN_URL or --from, the firewall, and whether the server is stuck"
     } else if says(&["certificate"]) {
-        "check the server's certificate; drain-stan has none of its own for a server that requires one"
+        "check the server's certificate; drain-stan can't present a client certificate"
     } else if says(&["expected info", "broken pipe", "eof", "reset"]) {
         "the server closed the connection: is it NATS Streaming, and does it want TLS (tls:// in STAN_URL)?"
     } else {
