@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use order::{Body, Key, RowError};
 
 use crate::body_shards::Slot;
-use crate::cache::{Cache, Contents};
+use crate::cache::{Cache, Contents, Lookup};
 use crate::stored_row::{RowSource, StoredRow, Unavailable};
 
 /// Default number of ids of a query.
@@ -150,14 +150,21 @@ impl Cache {
         let contents = self.index.read();
         let found = contents.index.narrowest(std::iter::once(hash))?;
         let mut slots = found.before(|_| Ordering::Less).take(MAX_LOOKS);
+        let start = out.len();
         let newest = slots.find_map(|slot| {
             self.bodies.read_at(slot, |body| {
-                if body.is_evicted() {
-                    // It may have the value.
+                // Written before the value is compared, which is rarely another one: the CPU then waits for the JSON and for
+                // the body's value at the same time.
+                let Ok(Lookup::Hit) = self.write_body_at(slot, body, out) else {
+                    // An evicted order may have the value.
+                    out.truncate(start);
                     return Some(None);
+                };
+                if self.matches(body, std::slice::from_ref(criterion)).unwrap_or(false) {
+                    return Some(Some(body.key().to_owned()));
                 }
-                let matches = self.matches(body, std::slice::from_ref(criterion)).ok()?;
-                matches.then(|| self.write_body_at(slot, body, out).ok().map(|_| body.key().to_owned()))
+                out.truncate(start);
+                None
             })
         });
         newest.flatten()
