@@ -52,6 +52,14 @@ pub(crate) struct Orders {
     pub(crate) times: Option<ChunkTimes>,
 }
 
+impl Orders {
+    /// Whether one of the publishers waits for the position to pass its message.
+    pub(crate) fn asks_receipt(&self) -> bool {
+        let mut headers = self.messages.iter().map(|message| message.headers.as_ref());
+        !self.skipped.is_empty() || headers.any(|headers| receipts::asked_for(headers).is_some())
+    }
+}
+
 /// A message that makes neither an order nor a dead letter, and whose publisher asks for a receipt, which it gets when
 /// the position has passed it.
 pub(crate) struct SkippedMessage {

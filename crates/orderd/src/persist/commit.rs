@@ -41,12 +41,14 @@ impl RunningWriter {
             }
         };
         self.renewing(fence, self.committed_watermark(), stored).await?;
+        self.asks_receipt = batch.iter().any(|rows| rows.orders.asks_receipt());
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
             let SkippedMessage { headers, position, key, reason } = skipped;
             self.deps.receipts.skipped(headers.as_ref(), *position, key, *reason, self.answered).await;
         }
+        self.asks_receipt = false;
         if let Some(traces) = &self.deps.traces {
             let letters = batch
                 .iter()
@@ -163,7 +165,7 @@ impl RunningWriter {
                 && !self.may_be_stored
                 && !needs_insert(batch, &self.erased.borrow())
                 && self.connection.as_ref().is_some_and(|connection| connection.takes_copy);
-            let values = fence.values(watermark, last_row, self.messages_lost_up_to(watermark));
+            let values = self.fence_values(fence, watermark, last_row);
             let give_up = self.deps.give_up.clone();
             let written = tokio::select! {
                 written = self.write(&values, batch, part, copies) => written,
@@ -224,6 +226,12 @@ impl RunningWriter {
         ids.find(|id| is_watched && !erased.contains(*id))
     }
 
+    /// The values for the next write, which is on PostgreSQL's disk before a receipt is sent: a crash with
+    /// `synchronous_commit=off` would undo it, and the receipt would be sent again.
+    fn fence_values(&self, fence: &Fence, watermark: Watermark, last_row: Option<&str>) -> FenceValues {
+        fence.values(watermark, last_row, self.messages_lost_up_to(watermark), self.asks_receipt)
+    }
+
     /// The number of lost messages that the position passes when it moves to `watermark`.
     fn messages_lost_up_to(&self, watermark: Watermark) -> u64 {
         let passed = self.gaps.iter().filter(|gap| gap.end <= watermark.seq + 1);
@@ -234,7 +242,7 @@ impl RunningWriter {
     pub(super) async fn advance(&mut self, fence: &mut Fence, watermark: Watermark) -> Result<(), TermEnd> {
         loop {
             let begun = Instant::now();
-            let values = fence.values(watermark, None, self.messages_lost_up_to(watermark));
+            let values = self.fence_values(fence, watermark, None);
             let give_up = self.deps.give_up.clone();
             let passed = tokio::select! {
                 passed = self.advance_once(&values) => passed,

@@ -111,10 +111,10 @@ impl WriterConnection {
 
     async fn prepare_insert(&self) -> Result<Statement, tokio_postgres::Error> {
         let (client, format) = (&self.inner.client, self.traits.format);
-        let source = format!("fence, unnest($10::text[], $11::{}[]) AS new (id, data)", format.column_type());
+        let source = format!("fence, unnest($11::text[], $12::{}[]) AS new (id, data)", format.column_type());
         let insert = format!(
             "WITH fence AS ({}), added AS ({} RETURNING 1)
-             SELECT fence.*, (SELECT count(*) FROM added) FROM (SELECT) AS one LEFT JOIN fence ON true",
+             SELECT fence.*, (SELECT count(*) FROM added) AS inserted FROM (SELECT) AS one LEFT JOIN fence ON true",
             fence::advance_statement(&self.table),
             postgres::insert_from(client, &self.table, self.traits, &source).await?
         );
@@ -141,7 +141,7 @@ impl WriterConnection {
         let insert = self.insert.get_or_try_init(|| self.prepare_insert()).await.map_err(failure)?;
         let row = client.query_one(insert, &parameters).await.map_err(failure)?;
         let position = MovedPosition::read(&row).map_err(failure)?.ok_or(CommitFailure::Fenced)?;
-        let inserted: i64 = row.try_get(2).map_err(failure)?;
+        let inserted: i64 = row.try_get("inserted").map_err(failure)?;
         Ok(CommittedBatch { position, inserted: inserted.cast_unsigned() })
     }
 

@@ -101,6 +101,8 @@ pub(super) struct RunningWriter {
     pub(super) refused_before: RefusedBefore,
     /// Which messages had their receipts before the batch that is being written.
     pub(super) answered: Answered,
+    /// Whether a message of that batch asks for a receipt.
+    pub(super) asks_receipt: bool,
     /// Duration of the next lease that is taken.
     pub(super) lease: Duration,
     /// Maximum rows in one statement, where the role has a short statement timeout.
@@ -165,6 +167,7 @@ impl Writer {
             stream: None,
             erased,
             answered: Answered::default(),
+            asks_receipt: false,
             lease: lease::LEASE,
             max_rows: usize::MAX,
             may_be_stored: false,

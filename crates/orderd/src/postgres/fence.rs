@@ -24,8 +24,9 @@ pub(crate) struct Fence {
 
 /// The update that is the fence: `$1` sequence, `$2` its time, `$3` the next nonce, `$4` to `$6` the version to match,
 /// `$7` the lease in milliseconds, `$8` the id of the last written row, or null if none is written, `$9` the number of
-/// lost messages that it passes. Returns the row's new `ctid`, and whether the table still has the previously last
-/// written row; or no row if another process has written meanwhile, or the lease has expired.
+/// lost messages that it passes, `$10` whether the commit must be on PostgreSQL's disk. Returns the row's new `ctid`,
+/// whether the table still has the previously last written row, and the transaction's `synchronous_commit`; or no row if
+/// another process has written meanwhile, or the lease has expired.
 ///
 /// Without the lease a version that matches may be one that was restored: another process has taken the lease after it,
 /// may have made rows of messages that this process has refused, and may be about to remove their dead letters.
@@ -44,13 +45,17 @@ pub(crate) fn advance_statement(table: &Table) -> String {
                              ELSE pos.last_row END
          WHERE ctid = $4::text::tid AND nonce = $5 AND session = $6
            AND lease_until > clock_timestamp()
-         RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row}",
+         RETURNING ctid::text, pos.last_row IS NOT DISTINCT FROM $8 OR {has_last_row},
+                   set_config('synchronous_commit', CASE WHEN $10 THEN replace({SYNCHRONOUS}, 'off', 'local')
+                                                         ELSE {SYNCHRONOUS} END, true)",
         positions(table)
     )
 }
 
+const SYNCHRONOUS: &str = "current_setting('synchronous_commit')";
+
 /// The types of its parameters.
-pub(crate) const ADVANCE_TYPES: [Type; 9] = [
+pub(crate) const ADVANCE_TYPES: [Type; 10] = [
     Type::INT8,
     Type::FLOAT8,
     Type::INT8,
@@ -60,6 +65,7 @@ pub(crate) const ADVANCE_TYPES: [Type; 9] = [
     Type::FLOAT8,
     Type::TEXT,
     Type::INT8,
+    Type::BOOL,
 ];
 
 /// The values of the fence's parameters.
@@ -73,16 +79,19 @@ pub(crate) struct FenceValues {
     lease_ms: f64,
     last_row: Option<String>,
     messages_lost: i64,
+    flushes: bool,
 }
 
 impl Fence {
     /// Moves the position to `watermark`, over `messages_lost` messages that the stream does not have. `last_row` is
-    /// the id of the last written row, if any.
+    /// the id of the last written row, if any. `flushes`: the commit waits for PostgreSQL's disk, even with
+    /// `synchronous_commit=off`.
     pub(crate) fn values(
         &self,
         watermark: Watermark,
         last_row: Option<&str>,
         messages_lost: u64,
+        flushes: bool,
     ) -> FenceValues {
         FenceValues {
             seq: watermark.seq.cast_signed(),
@@ -94,6 +103,7 @@ impl Fence {
             lease_ms: self.lease.as_millis() as f64,
             last_row: last_row.map(str::to_owned),
             messages_lost: messages_lost.cast_signed(),
+            flushes,
         }
     }
 
@@ -118,9 +128,10 @@ impl Fence {
 }
 
 impl FenceValues {
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
-        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost } = self;
-        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost]
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
+        let Self { seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost, flushes } =
+            self;
+        [seq, time, next_nonce, ctid, nonce, session, lease_ms, last_row, messages_lost, flushes]
     }
 }
 

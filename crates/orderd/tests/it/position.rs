@@ -268,8 +268,8 @@ async fn memory_has_what_another_process_wrote_between_a_restore_and_the_next_ru
     assert_eq!(service.ids().await, ids);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_that_loses_its_last_commits_has_them_again() {
+/// PostgreSQL writes commits to its disk only every ten seconds.
+fn with_asynchronous_commits() -> Stack {
     let options = devstack::PostgresOptions {
         settings: vec![
             ("synchronous_commit".into(), "off".into()),
@@ -277,7 +277,34 @@ async fn postgres_that_loses_its_last_commits_has_them_again() {
         ],
         ..devstack::PostgresOptions::quick()
     };
-    let mut stack = Stack { postgres: devstack::Postgres::temporary(options).unwrap(), ..Stack::new() };
+    Stack { postgres: devstack::Postgres::temporary(options).unwrap(), ..Stack::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_with_a_receipt_survives_a_crash_of_postgres() {
+    let mut stack = with_asynchronous_commits();
+    let client = stack.client().await;
+    let mut receipts = client.subscribe("_INBOX.me").await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("Orderd-Receipt", "_INBOX.me");
+    for round in 1..=3 {
+        let service = stack.serve(&[]).await;
+        for number in 0..10 {
+            let payload = order(&format!("order-{round}-{number}"));
+            client.publish_with_headers("TESTING", headers.clone(), payload.into()).await.unwrap();
+            in_time("a receipt", receipts.next()).await.unwrap();
+        }
+        drop(service);
+        stack.postgres.kill();
+        stack.postgres.start_again().unwrap();
+        let count = stack.postgres.psql("SELECT count(*) FROM orders2").unwrap();
+        assert_eq!(count.trim(), (10 * round).to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_loses_its_last_commits_has_them_again() {
+    let mut stack = with_asynchronous_commits();
     let service = stack.serve(&[]).await;
     let mut published = 0;
     for _ in 0..3 {
