@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
@@ -209,8 +210,8 @@ impl Fetch {
             *reading = Some(RunCursor { run, last, gap: None, looked: Instant::now(), counted, highest });
         }
         let Some(reading) = reading else { return Ok(ReadEnd::Interrupted) };
-        let problem = self.problem_of(&stream, reading).await?;
-        self.note_vanished(&stream, reading, problem).await?;
+        let problem = self.problem_of(&context, &stream, reading).await?;
+        self.note_vanished(&context, &stream, reading, problem).await?;
         if let Some(report) = problem {
             self.refuse_sources(&stream, report.problem)?;
             return Ok(ReadEnd::Problem(report));
@@ -252,7 +253,7 @@ impl Fetch {
                 ended = consumer.chunk(&mut messages) => ended,
                 () = aligned_interval::next(COUNT_INTERVAL) => {
                     consumer.check_deliveries().await?;
-                    if is_shared && let Some(end) = end_of_others(&self.context(), stream, consumer, reading.last).await? {
+                    if is_shared && let Some(end) = self.end_of_others(stream, consumer, reading.last, backoff.patience()).await? {
                         let times = self.times();
                         let chunk =
                             Messages { run: reading.run, through: end, messages, skipped: Vec::new(), gaps: Vec::new(), times };
@@ -379,11 +380,6 @@ impl Fetch {
         self.settings.traces.is_some().then(ChunkTimes::now)
     }
 
-    /// For requests to JetStream besides reading.
-    fn context(&self) -> Context {
-        self.settings.nats.jetstream(self.client.clone())
-    }
-
     /// The stream of orders and the stream of dead letters, created if missing.
     async fn find_stream(&self, context: &Context) -> anyhow::Result<Stream> {
         let settings = &self.settings.nats;
@@ -414,6 +410,7 @@ impl Fetch {
     /// Whether a run can't continue in this stream, which lacks its position.
     async fn problem_of(
         &self,
+        context: &Context,
         stream: &Stream,
         reading: &RunCursor,
     ) -> anyhow::Result<Option<ProblemReport>> {
@@ -444,7 +441,7 @@ impl Fetch {
         let Some(time) = last.time.filter(|_| last.seq > 0) else {
             return Ok(report(RunProblem::Purged).filter(|_| are_purged));
         };
-        match stored_message::at(&self.context(), &info.config.name, last.seq).await? {
+        match stored_message::at(context, &info.config.name, last.seq).await? {
             Some(found) if found.watermark() == *last => Ok(None),
             None if last.seq < info.state.first_sequence => Ok(report(RunProblem::Purged)),
             None if self.is_erased(last.seq, time).await? => Ok(None),
@@ -457,6 +454,7 @@ impl Fetch {
     /// or if an earlier run has read further than this one.
     async fn note_vanished(
         &self,
+        context: &Context,
         stream: &Stream,
         reading: &mut RunCursor,
         problem: Option<ProblemReport>,
@@ -464,7 +462,7 @@ impl Fetch {
         let is_replaced = problem.is_some_and(|report| report.problem == RunProblem::Replaced);
         let highest = reading.highest.filter(|it| is_replaced || it.watermark.seq > reading.last.seq);
         let Some(highest) = highest else { return Ok(()) };
-        if let Some(vanished) = highest.vanished(&self.context(), stream).await? {
+        if let Some(vanished) = highest.vanished(context, stream).await? {
             self.flow_state.vanished.send_replace(Some(vanished));
             reading.highest = None;
         }
@@ -473,10 +471,31 @@ impl Fetch {
 
     /// Whether the order of the message at that sequence was erased, together with the message.
     async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
-        let erased = self.dead_letters.erased().await?;
+        let erased = nats::uninterrupted(&self.client, self.dead_letters.erased()).await;
+        let erased = erased.context("the connection to NATS was lost while erased orders were listed")??;
         Ok(erased.iter().any(|key| {
             Key::time_and_sequence(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)
         }))
+    }
+
+    /// The end of a stream with other subjects, once all its messages of the topic are read.
+    async fn end_of_others(
+        &self,
+        stream: &Stream,
+        consumer: &OrderedConsumer,
+        last: Watermark,
+        timeout: Duration,
+    ) -> anyhow::Result<Option<Watermark>> {
+        // Reads the end first: all messages of the topic up to it are then pending or delivered.
+        let end = stream.get_info().await?.state.last_sequence;
+        if end <= last.seq || !consumer.has_all().await? {
+            return Ok(None);
+        }
+        let mut context = self.settings.nats.jetstream(self.client.clone());
+        // A response that was lost with its connection never comes.
+        context.set_timeout(timeout);
+        let message = stored_message::at(&context, &stream.cached_info().config.name, end).await?;
+        Ok(message.map(|message| message.watermark()))
     }
 
     /// A recreated stream that sources others gives their messages new times: each would become a second order.
@@ -502,22 +521,6 @@ fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
         next = next.max(sequence + 1);
     }
     gaps
-}
-
-/// The end of a stream with other subjects, once all its messages of the topic are read.
-async fn end_of_others(
-    context: &Context,
-    stream: &Stream,
-    consumer: &OrderedConsumer,
-    last: Watermark,
-) -> anyhow::Result<Option<Watermark>> {
-    // Reads the end first: all messages of the topic up to it are then pending or delivered.
-    let end = stream.get_info().await?.state.last_sequence;
-    if end <= last.seq || !consumer.has_all().await? {
-        return Ok(None);
-    }
-    let message = stored_message::at(context, &stream.cached_info().config.name, end).await?;
-    Ok(message.map(|message| message.watermark()))
 }
 
 pub(super) fn micros(nanos: i128) -> i64 {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use devstack::breaker::{Breaker, Mode};
 use devstack::{Nats, NatsOptions, Postgres, PostgresOptions, SmallDisk};
+use futures_util::StreamExt;
 use hyper::StatusCode;
 
-use crate::support::{Service, Stack, eventually, in_three_tries, order, orders};
+use crate::support::{Service, Stack, eventually, in_three_tries, in_time, order, orders};
 
 async fn wait_down(service: &Service, part: &str) {
     eventually(&format!("{part} is known to be away"), async || {
@@ -563,4 +564,26 @@ async fn publish_until_refused(stack: &Stack) -> u64 {
         }
     }
     panic!("the disk is not full");
+}
+
+/// The intake asks for the message at which it goes on, and the response is lost with its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_the_intake_that_is_lost_is_not_waited_for() {
+    let stack = Stack::new();
+    let link = Breaker::start(([127, 0, 0, 1], stack.nats.port()).into()).unwrap();
+    let _service = stack.serve(&[("NATS_PORT", &link.addr().port().to_string())]).await;
+    stack.publish(&orders(5)).await;
+    stack.wait_settled(5).await;
+    let mut requests = stack.client().await.subscribe("$JS.API.STREAM.MSG.GET.ORDERS").await.unwrap();
+    link.set(Mode::Closed);
+    // The request has reached the server, and its response is on the way.
+    link.set(Mode::Distant(Duration::from_millis(300)));
+    in_time("the request", requests.next()).await.unwrap();
+    link.set(Mode::Closed);
+    link.set(Mode::Pass);
+    let begun = Instant::now();
+    stack.publish(&[order("later")]).await;
+    stack.wait_settled(6).await;
+    // The client library's own limit is ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
