@@ -16,6 +16,7 @@ use crate::dead_letters::subjects::DeadLetterSubjects;
 use crate::dead_letters::{dead_letter_stream, legacy};
 use crate::finding::{Finding, ServerReport, Severity};
 use crate::nats::create::{self, StreamSetting};
+use crate::nats::failure::ServerKind;
 use crate::nats::info::{self, AccountInfo, StreamConfig, StreamInfo};
 use crate::nats::{CONSUMER_PREFIX, failure, orders_stream, refuse_unusable, secured};
 use crate::{subject, warning_rules};
@@ -147,7 +148,7 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
         Err(_) => "timed out".to_owned(),
     };
     let cause = failure::cause(&error);
-    let fix = failure::advice(&cause).unwrap_or("check NATS_HOST and NATS_PORT, or NATS_URL");
+    let fix = failure::advice(ServerKind::Nats, &cause).unwrap_or("check NATS_HOST and NATS_PORT, or NATS_URL");
     Err(Finding::blocked(format!("can't connect to NATS at {}: {cause}", failure::shown(server)), fix))
 }
 

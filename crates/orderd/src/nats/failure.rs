@@ -14,26 +14,18 @@ pub(crate) async fn explain(servers: &[Server]) -> Option<String> {
         if server.failed_attempts > 0
             && let Some(error) = &server.last_error
         {
-            failures.push(describe(&server.addr, error));
+            failures.push(describe(ServerKind::Nats, &server.addr, error));
         } else if let Some(error) = unresolved(&server.addr).await {
-            failures.push(describe(&server.addr, &error));
+            failures.push(describe(ServerKind::Nats, &server.addr, &error));
         }
     }
     (!failures.is_empty()).then(|| format!("can't connect to NATS at {}", failures.join("; at ")))
 }
 
 /// Why one server can't be reached: its address, the cause, and what to do.
-pub(crate) fn describe(server: &ServerAddr, error: &str) -> String {
-    describe_with(advice, server, error)
-}
-
-/// What to do about a cause.
-pub(crate) type Advice = fn(&str) -> Option<&'static str>;
-
-/// The same, with other advice.
-pub(crate) fn describe_with(advice: Advice, server: &ServerAddr, error: &str) -> String {
+pub(crate) fn describe(kind: ServerKind, server: &ServerAddr, error: &str) -> String {
     let cause = cause(error);
-    match advice(&cause) {
+    match advice(kind, &cause) {
         Some(advice) => format!("{}: {cause}; {advice}", shown(server)),
         None => format!("{}: {cause}", shown(server)),
     }
@@ -67,43 +59,90 @@ pub(crate) fn cause(error: &str) -> String {
     error.trim().to_owned()
 }
 
-pub(crate) fn advice(cause: &str) -> Option<&'static str> {
-    let cause = cause.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    Some(if says(&["connections exceeded", "maximum connections"]) {
-        "orderd needs two connections: end others, or raise max_connections of the server or the account"
-    } else if says(&["ssl_cert_file", "ssl_cert_dir"]) {
-        "correct that variable, or leave it out for the authorities of the system"
-    } else if says(&["expired"]) {
-        "replace the credentials or the certificate that has expired; NATS_CREDS and NATS_CERT are read again by themselves"
-    } else if says(&["authorization", "authentication", "nkey", "credentials"]) {
-        "the server refuses the login: check the user or token in NATS_URL, NATS_CREDS or NATS_NKEY"
-    } else if says(&["dns", "resolve", "lookup"]) {
-        "the host has no address: check NATS_HOST or NATS_URL"
-    } else if says(&["invalidcontenttype", "corrupt message"]) {
+/// A server that is connected to. Its settings differ, and so does what to change about them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerKind {
+    Nats,
+    /// Of NATS Streaming, for `orderd drain-stan`: address and login are in `STAN_URL` or `--from`.
+    Stan,
+}
+
+/// What to do about causes with one of these words, at NATS and at NATS Streaming. The first match counts.
+const ADVICE: [(&[&str], &str, &str); 14] = [
+    (
+        &["connections exceeded", "maximum connections"],
+        "orderd needs two connections: end others, or raise max_connections of the server or the account",
+        "end other connections, or raise max_connections of the server or the account",
+    ),
+    (
+        &["ssl_cert_file", "ssl_cert_dir"],
+        "correct that variable, or leave it out for the authorities of the system",
+        "correct that variable, or leave it out for the authorities of the system",
+    ),
+    (
+        &["expired"],
+        "replace the credentials or the certificate that has expired; NATS_CREDS and NATS_CERT are read again by \
+         themselves",
+        "replace the certificate or the login that has expired",
+    ),
+    (
+        &["authorization", "authentication", "nkey", "credentials"],
+        "the server refuses the login: check the user or token in NATS_URL, NATS_CREDS or NATS_NKEY",
+        "the server refuses the login: put its user and password, or its token, into STAN_URL",
+    ),
+    (
+        &["dns", "resolve", "lookup"],
+        "the host has no address: check NATS_HOST or NATS_URL",
+        "the host has no address: check STAN_URL or --from",
+    ),
+    (
+        &["invalidcontenttype", "corrupt message"],
         "the server does not answer with TLS, which tls://, NATS_CA, NATS_CERT or NATS_TLS_FIRST asks for; or it \
-         starts TLS only after its greeting, where NATS_TLS_FIRST must not be set"
-    } else if says(&["unknownissuer", "badsignature", "no authorities"]) {
-        "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority"
-    } else if says(&["notvalidforname"]) {
-        "the server's certificate is for another name: use that name in NATS_HOST or NATS_URL"
-    } else if says(&["certificaterequired", "badcertificate", "certificate required"]) {
-        "the server requires a client certificate: set NATS_CERT and NATS_KEY"
-    } else if says(&["certificate"]) {
-        "check the server's certificate"
-    } else if says(&["refused"]) {
-        "nothing listens there: check NATS_HOST and NATS_PORT, or NATS_URL, and that the server runs"
-    } else if says(&["timed out", "timeout"]) {
+         starts TLS only after its greeting, where NATS_TLS_FIRST must not be set",
+        "the server does not answer with TLS, which tls:// in STAN_URL asks for",
+    ),
+    (
+        &["unknownissuer", "badsignature", "no authorities"],
+        "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority",
+        "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority",
+    ),
+    (
+        &["notvalidforname"],
+        "the server's certificate is for another name: use that name in NATS_HOST or NATS_URL",
+        "the server's certificate is for another name: use that name in STAN_URL",
+    ),
+    (
+        &["certificaterequired", "badcertificate", "certificate required"],
+        "the server requires a client certificate: set NATS_CERT and NATS_KEY",
+        "the server requires a client certificate, which drain-stan can't present",
+    ),
+    (&["certificate"], "check the server's certificate", "check the server's certificate"),
+    (
+        &["refused"],
+        "nothing listens there: check NATS_HOST and NATS_PORT, or NATS_URL, and that the server runs",
+        "nothing listens there: set STAN_URL or --from to the address of the NATS Streaming server, and start it",
+    ),
+    (
+        &["timed out", "timeout"],
         "the server does not answer: check address and firewall; where the server starts with TLS \
-         (handshake_first), set NATS_TLS_FIRST=true"
-    } else if says(&["expected info", "broken pipe", "eof", "reset"]) {
+         (handshake_first), set NATS_TLS_FIRST=true",
+        "the server does not answer: check STAN_URL or --from, the firewall, and whether the server is stuck",
+    ),
+    (
+        &["expected info", "broken pipe", "eof", "reset"],
         "the server closed the connection: is it NATS, and does it want TLS first (NATS_TLS_FIRST=true) or a \
-         certificate (NATS_CERT)?"
-    } else if says(&["unreachable"]) {
-        "check the address and the network"
-    } else {
-        return None;
-    })
+         certificate (NATS_CERT)?",
+        "the server closed the connection: is it NATS Streaming, and does it want TLS (tls:// in STAN_URL)?",
+    ),
+    (&["unreachable"], "check the address and the network", "check the address and the network"),
+];
+
+/// What to do about a cause.
+pub(crate) fn advice(kind: ServerKind, cause: &str) -> Option<&'static str> {
+    let cause = cause.to_lowercase();
+    let &(_, at_nats, at_stan) =
+        ADVICE.iter().find(|(words, ..)| words.iter().any(|word| cause.contains(word)))?;
+    Some(if kind == ServerKind::Nats { at_nats } else { at_stan })
 }
 
 #[cfg(test)]
@@ -123,10 +162,24 @@ mod tests {
             ("IO error: received corrupt message of type InvalidContentType", "does not answer with TLS"),
             ("DNS error: failed to lookup address information", "has no address"),
         ] {
-            let said = describe(&server, error);
+            let said = describe(ServerKind::Nats, &server, error);
             assert!(said.starts_with("nats://db.example:4333: ") && said.contains(wanted), "{said}");
             assert!(!said.contains("secret") && !said.contains("os error"), "{said}");
         }
         assert_eq!(shown(&"tls://[::1]:4222".parse().unwrap()), "tls://[::1]:4222");
+    }
+
+    /// The certificate authorities are the same for both servers.
+    #[test]
+    fn advice_about_nats_streaming_names_no_other_setting_of_nats() {
+        for (words, at_nats, at_stan) in ADVICE {
+            for word in words {
+                assert!(
+                    advice(ServerKind::Nats, &word.to_uppercase()).is_some_and(|said| !said.contains("STAN"))
+                );
+            }
+            assert!(!at_nats.contains("--from"), "{at_nats}");
+            assert!(!at_stan.replace("NATS_CA ", "").contains("NATS_"), "{at_stan}");
+        }
     }
 }

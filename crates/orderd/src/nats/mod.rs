@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::config::Nats;
 use crate::nats::client_end::ClientEnd;
+use crate::nats::failure::ServerKind;
 
 /// Prefix of the names of consumers that read orders.
 pub(crate) const CONSUMER_PREFIX: &str = "orderd-";
@@ -224,13 +225,13 @@ pub(crate) async fn connect_once_observed(
     settings: &Nats,
     observe: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, anyhow::Error> {
-    connect_once_advised(settings, failure::advice, observe).await
+    connect_once_to(ServerKind::Nats, settings, observe).await
 }
 
-/// The same, with `advice` about why there is no connection.
-pub(crate) async fn connect_once_advised(
+/// The same, to a server of that kind.
+pub(crate) async fn connect_once_to(
+    kind: ServerKind,
     settings: &Nats,
-    advice: failure::Advice,
     observe: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, anyhow::Error> {
     let observe = Arc::new(observe);
@@ -248,7 +249,7 @@ pub(crate) async fn connect_once_advised(
                 client.set_server_pool(&servers[..]).await?;
                 return Ok(client);
             }
-            Err(error) => failures.push(failure::describe_with(advice, server, &error.to_string())),
+            Err(error) => failures.push(failure::describe(kind, server, &error.to_string())),
         }
     }
     Err(anyhow::anyhow!("can't connect to NATS at {}", failures.join("; at ")))

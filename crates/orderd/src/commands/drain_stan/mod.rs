@@ -23,6 +23,7 @@ use super::progress::Progress;
 use crate::backoff::Backoff;
 use crate::cli::DrainStanArgs;
 use crate::config::Nats;
+use crate::nats::failure::ServerKind;
 use crate::nats::{self, orders_stream};
 
 /// The address in the old compose file.
@@ -49,7 +50,7 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let context = settings.jetstream(nats::connect_usable(&settings).await?);
     let orders = orders_stream::find_or_create(&context, &settings).await?;
     let label = format!("{}/{name}", args.cluster);
-    let old = nats::connect_once_advised(&old, advice, |_| {}).await.context("STAN_URL")?;
+    let old = nats::connect_once_to(ServerKind::Stan, &old, |_| {}).await.context("STAN_URL")?;
     let server = StanServer::connect(old, &args).await?;
     // Only now: while we are that client, no other run drains.
     let drained = DrainedMessages::find(&context, &orders, &label, settings.replicas).await?;
@@ -63,33 +64,6 @@ pub async fn run(args: DrainStanArgs) -> anyhow::Result<ExitCode> {
     let line = progress.finish("messages");
     super::print(&format!("{line}; {known} more were there already\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What to do about the connection to the old server, whose address no setting of NATS has.
-fn advice(cause: &str) -> Option<&'static str> {
-    let cause = cause.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    Some(if says(&["refused"]) {
-        "nothing listens there: set STAN_URL or --from to the address of the NATS Streaming server, and start it"
-    } else if says(&["authorization", "authentication", "nkey", "credentials"]) {
-        "the server refuses the login: put its user and password, or its token, into STAN_URL"
-    } else if says(&["dns", "resolve", "lookup"]) {
-        "the host has no address: check STAN_URL or --from"
-    } else if says(&["invalidcontenttype", "corrupt message"]) {
-        "the server does not answer with TLS, which tls:// in STAN_URL asks for"
-    } else if says(&["unknownissuer", "badsignature", "no authorities"]) {
-        "the server's certificate is of an unknown authority: set NATS_CA to the file with its authority"
-    } else if says(&["notvalidforname"]) {
-        "the server's certificate is for another name: use that name in STAN_URL"
-    } else if says(&["timed out", "timeout"]) {
-        "the server does not answer: check STAN_URL or --from, the firewall, and whether the server is stuck"
-    } else if says(&["certificate"]) {
-        "check the server's certificate; drain-stan can't present a client certificate"
-    } else if says(&["expected info", "broken pipe", "eof", "reset"]) {
-        "the server closed the connection: is it NATS Streaming, and does it want TLS (tls:// in STAN_URL)?"
-    } else {
-        return None;
-    })
 }
 
 struct Drain {
