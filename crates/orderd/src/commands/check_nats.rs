@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Config;
 use async_nats::{Client, Event, ServerAddr};
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -68,8 +69,7 @@ impl Refusals {
 /// Tries the settings.
 pub(crate) async fn run(settings: &Nats) -> ServerReport {
     let mut report = ServerReport::default();
-    let refusals = Refusals::default();
-    let Some((server, client)) = reach(settings, &refusals, &mut report.findings).await else {
+    let Some((server, client, refusals)) = reach(settings, &mut report.findings).await else {
         return report;
     };
     let problem = tokio::select! {
@@ -105,25 +105,30 @@ async fn silence(client: &Client) {
     }
 }
 
-/// The first server that takes the connection. The others' failures are warnings then.
-async fn reach(
-    settings: &Nats,
-    refusals: &Refusals,
-    findings: &mut Vec<Finding>,
-) -> Option<(String, Client)> {
-    let mut reached = None;
-    for server in &settings.servers() {
-        match connect(settings, server, refusals).await {
-            Ok(client) if reached.is_none() => reached = Some((server.clone(), client)),
-            Ok(_) => {}
+/// The first server that takes the connection. The others' failures are warnings then. All are asked at the same time,
+/// because one that does not answer takes seconds.
+async fn reach(settings: &Nats, findings: &mut Vec<Finding>) -> Option<(String, Client, Refusals)> {
+    let servers = settings.servers();
+    let asked = servers.iter().map(async |server| {
+        let refusals = Refusals::default();
+        let client = connect(settings, server, &refusals).await?;
+        Ok((server, client, refusals))
+    });
+    let (mut reached, mut others) = (None, Vec::new());
+    for connected in join_all(asked).await {
+        match connected {
+            Ok(first) if reached.is_none() => reached = Some(first),
+            Ok((_, client, refusals)) => others.push(refusals.of(client)),
             Err(finding) => findings.push(finding),
         }
     }
-    let (server, client) = reached?;
+    // The further connections must not meet with these at a limit of the account.
+    join_all(others).await;
+    let (server, client, refusals) = reached?;
     findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
     let mut held = Vec::new();
     for number in 2..=CONNECTIONS {
-        match connect(settings, &server, &Refusals::default()).await {
+        match connect(settings, server, &Refusals::default()).await {
             Ok(further) => held.push(further),
             Err(Finding { problem, fix, .. }) => findings.push(Finding::blocked(
                 format!("orderd needs {CONNECTIONS} connections to NATS, and can't open number {number}: {problem}"),
@@ -131,7 +136,7 @@ async fn reach(
             )),
         }
     }
-    Some((failure::shown(&server), client))
+    Some((failure::shown(server), client, refusals))
 }
 
 async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> Result<Client, Finding> {
@@ -148,7 +153,8 @@ async fn connect(settings: &Nats, server: &ServerAddr, refusals: &Refusals) -> R
         Err(_) => "timed out".to_owned(),
     };
     let cause = failure::cause(&error);
-    let fix = failure::advice(ServerKind::Nats, &cause).unwrap_or("check NATS_HOST and NATS_PORT, or NATS_URL");
+    let fix =
+        failure::advice(ServerKind::Nats, &cause).unwrap_or("check NATS_HOST and NATS_PORT, or NATS_URL");
     Err(Finding::blocked(format!("can't connect to NATS at {}: {cause}", failure::shown(server)), fix))
 }
 

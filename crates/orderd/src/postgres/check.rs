@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use order::RowFormat;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
@@ -58,11 +59,14 @@ pub(crate) async fn run(settings: &Postgres) -> ServerReport {
     report
 }
 
-/// The first server that accepts the connection. Failures of the others are then warnings.
+/// The first server that accepts the connection. Failures of the others are then warnings. All are asked at the same
+/// time, because one that does not answer takes seconds.
 async fn reach(target: &Arc<Target>, findings: &mut Vec<Finding>) -> Option<(usize, Connection)> {
     let (mut reached, mut standbys) = (None, Vec::new());
-    for (index, server) in target.servers.0.iter().enumerate() {
-        let failure = match timeout(CONNECT_TIMEOUT, connect_to(target, index)).await {
+    let servers = &target.servers.0;
+    let asked = (0..servers.len()).map(|index| timeout(CONNECT_TIMEOUT, connect_to(target, index)));
+    for (index, (server, connected)) in servers.iter().zip(join_all(asked).await).enumerate() {
+        let failure = match connected {
             Ok(Ok(connection)) => {
                 reached = reached.or(Some((index, connection)));
                 continue;

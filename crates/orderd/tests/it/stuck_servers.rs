@@ -70,6 +70,23 @@ async fn commands_end_soon_where_nats_does_not_answer() {
     stack.nats.resume();
 }
 
+/// One after the other, their time limits would add up.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_ends_soon_where_none_of_several_servers_answers() {
+    let stack = Stack::new();
+    // The kernel takes the connections.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let addrs: Vec<String> = silent.iter().map(|silent| silent.local_addr().unwrap().to_string()).collect();
+    let (nats, postgres) = addrs.split_at(4);
+    let (nats_url, database_url) = (nats.join(","), format!("postgres://u@{}/d", postgres.join(",")));
+    let check = ["check", "--settings", "--nats-url", &nats_url, "--database-url", &database_url];
+    let words: Vec<&str> = addrs.iter().map(String::as_str).chain(["does not answer"]).collect();
+    fail_soon(&stack, &[&check], &words).await;
+}
+
 /// The old server has its own setting.
 #[tokio::test(flavor = "multi_thread")]
 async fn drain_stan_advises_on_the_setting_of_the_server_that_it_can_not_reach() {
