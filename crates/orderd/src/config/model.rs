@@ -10,7 +10,7 @@ use model::Model;
 use order::{Parser, SearchPath};
 
 use super::bounded_file::{self, MAX_FILE_BYTES};
-use super::{ConfigError, list, wrong};
+use super::{ConfigError, is_none, list, refuse_none_among, wrong};
 use crate::cli::{ModelArgs, OrderArgs};
 
 /// The setting for arbitrary JSON objects. A file of that name is `./any`.
@@ -164,8 +164,11 @@ fn members(
     let members = names(text);
     match &members[..] {
         [] => Err(wrong(setting, "it names no member; write none for no members")),
-        [none] if none.eq_ignore_ascii_case("none") => Ok(Vec::new()),
-        _ => Ok(members),
+        [none] if is_none(none) => Ok(Vec::new()),
+        _ => {
+            refuse_none_among(setting, &members)?;
+            Ok(members)
+        }
     }
 }
 
@@ -237,6 +240,20 @@ mod tests {
         fs::write(&path, r#"{"to,from": "x", "a": 1}"#).unwrap();
         let model = given(&path.display().to_string()).unwrap();
         assert_eq!(search(Some(r"to\,from,a,a"), &model).unwrap().0, ["to,from", "a"]);
+    }
+
+    #[test]
+    fn none_stands_alone_with_every_model() {
+        let with_member = Model::new("m", &[model::Source { name: "m", json: r#"{"none": "x", "x": "x"}"# }]);
+        for model in [Model::any(), Model::order().unwrap(), with_member.unwrap()] {
+            for setting in ["REQUIRE", "SEARCH"] {
+                assert!(members(setting, Some(" None"), &[], &model).unwrap().is_empty());
+                for wrong in ["none,x", "x,None"] {
+                    let error = members(setting, Some(wrong), &[], &model).unwrap_err().to_string();
+                    assert!(error.starts_with(setting) && error.contains("it takes none alone"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]
