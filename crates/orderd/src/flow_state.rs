@@ -156,6 +156,13 @@ impl FlowState {
         self.table.borrow().as_ref().map_or(0, |table| table.watermark.seq)
     }
 
+    /// The sequence up to which the table is complete; `None` while it is not known for the stream that is there now.
+    pub(crate) fn position_in_stream(&self) -> Option<u64> {
+        let created = self.stream.borrow().as_ref()?.created;
+        self.run.borrow().filter(|run| run.stream_created == created)?;
+        Some(self.table.borrow().as_ref()?.watermark.seq)
+    }
+
     /// Number of the topic's messages after the table's position; `None` while unknown.
     pub(crate) fn lag(&self) -> Option<u64> {
         let seq = self.table.borrow().as_ref()?.watermark.seq;

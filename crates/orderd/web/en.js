@@ -188,6 +188,7 @@ export const en = {
     unreadable_message: "The NATS client can’t read it", key_taken: "The table already has a row with its key",
     no_room: "The stream of dead letters is full", not_stored: "A trigger keeps its row out of the table", dropped: "The dead letter was dropped",
     foreign_key: "There is no such dead letter", empty: "The message is empty",
+    not_reported: "The reason is in the service’s log",
   },
   // If documents are not orders. `{model}` is their name.
   neutral: {

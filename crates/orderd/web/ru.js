@@ -198,6 +198,7 @@ export const ru = {
     unreadable_message: "Клиент NATS не может его прочитать", key_taken: "В таблице уже есть строка с его ключом",
     no_room: "Поток отклонённых сообщений переполнен", not_stored: "Триггер не пускает строку в таблицу", dropped: "Отклонённое сообщение удалено",
     foreign_key: "Такого отклонённого сообщения нет", empty: "Сообщение пустое",
+    not_reported: "Причина указана в логе сервиса",
   },
   // What the service says of a refusal, in its own words; PostgreSQL's are left as they are.
   details: {

@@ -63,7 +63,8 @@ pub struct DeadLetterShow {
 #[command(after_help = "Examples:\n  orderd dead-letters replay --reason missing_member\n  \
     orderd dead-letters replay 1700000000000000000-42 --with corrected.json\n\n\
     Waits until the running service has accepted or refused each; one that can't be sent does not block the \
-    others, nor does a KEY without a dead letter.\n\n\
+    others, nor does a KEY without a dead letter. Where the service sends no receipt, as for a payload that leaves no room \
+    to ask for it, PostgreSQL shows whether it was accepted, and the log of the service why not.\n\n\
     Exit codes: 0 all accepted; 1 some refused again, not sent, or without an outcome yet, or a KEY has no dead letter.")]
 pub struct DeadLetterReplay {
     #[command(flatten)]
@@ -76,6 +77,8 @@ pub struct DeadLetterReplay {
     pub json: bool,
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
 }
 
 /// `orderd dead-letters drop`

@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::Client;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::confirm::confirmed;
 use super::progress::Progress;
@@ -28,7 +32,9 @@ use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::DeadLetterStore;
 use crate::logging::audit;
+use crate::nats::orders_stream;
 use crate::postgres::Connection;
+use crate::postgres::position::{self, PositionKey};
 use crate::wording::counted;
 use crate::wording::shown;
 use crate::{nats, postgres};
@@ -130,11 +136,19 @@ async fn show(args: DeadLetterShow) -> anyhow::Result<ExitCode> {
 
 async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     let document = args.document.as_deref().map(|file| document(file, &args.which.keys)).transpose()?;
-    let store = connect(&args.nats).await?;
+    let settings = Nats::new(&args.nats)?;
+    let client = nats::connect_usable(&settings).await?;
+    let store = opened(client.clone(), &settings).await?;
     let (letters, unknown) = chosen(&store, &args.which).await?;
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
+    // Most replays have receipts before this is asked for.
+    let followed = OnceLock::new();
+    let position = || {
+        let follow = || FollowedPosition::start(args.pg.clone(), client.clone(), settings.clone());
+        *followed.get_or_init(follow).seq.borrow()
+    };
     let outcomes =
-        replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, || progress.add(1)).await;
+        replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, || progress.add(1)).await;
     progress.finish("dead letters");
     let outcomes = outcomes.map(|mut outcomes| {
         outcomes.extend(unknown.iter().map(|key| (key.clone(), Outcome::Gone)));
@@ -157,6 +171,42 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     let is_done = |outcome: &Outcome| matches!(outcome, Outcome::TakenIn | Outcome::Gone);
     let all_done = unknown.is_empty() && outcomes.values().all(is_done);
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The position of the table, as it was read last. Where PostgreSQL can't be asked, it stays unknown.
+struct FollowedPosition {
+    seq: watch::Receiver<Option<u64>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl FollowedPosition {
+    fn start(pg: PgArgs, client: Client, nats: Nats) -> Self {
+        let (known, seq) = watch::channel(None);
+        let following = async move { drop(follow(&pg, client, &nats, &known).await) };
+        Self { seq, _task: AbortOnDropHandle::new(tokio::spawn(following)) }
+    }
+}
+
+/// Reads the position again and again.
+async fn follow(
+    pg: &PgArgs,
+    client: Client,
+    nats: &Nats,
+    known: &watch::Sender<Option<u64>>,
+) -> anyhow::Result<()> {
+    let settings = Postgres::new(pg)?;
+    let stream = orders_stream::find(&nats.jetstream(client), nats).await?.context("no stream")?;
+    let info = stream.cached_info();
+    let (table, stream) = (settings.table.clone(), info.config.name.clone());
+    let key = PositionKey { table, stream, topic: nats.topic.clone() };
+    let connection = postgres::connect_once(&settings).await?;
+    loop {
+        let found = position::read(&connection.client, &key).await?;
+        // Of a stream that was there before, it says nothing.
+        let found = found.filter(|found| found.stream_created == orders_stream::created_micros(info));
+        known.send_replace(found.map(|found| found.seq));
+        sleep(replay::POLL_INTERVAL).await;
+    }
 }
 
 /// The document that one dead letter is replayed with.
@@ -331,7 +381,11 @@ fn warn_of_unasked_table(error: &anyhow::Error) {
 
 async fn connect(args: &NatsArgs) -> anyhow::Result<DeadLetterStore> {
     let settings = Nats::new(args)?;
-    let store = DeadLetterStore::new(nats::connect_usable(&settings).await?, &settings);
+    opened(nats::connect_usable(&settings).await?, &settings).await
+}
+
+async fn opened(client: Client, settings: &Nats) -> anyhow::Result<DeadLetterStore> {
+    let store = DeadLetterStore::new(client, settings);
     store.refuse_wrong_stream().await?;
     Ok(store)
 }

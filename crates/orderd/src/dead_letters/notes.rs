@@ -29,6 +29,18 @@ pub(crate) enum Replay {
     Foreign,
 }
 
+/// What dead letter and notes say about a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplayState {
+    /// It has become the order, and the dead letter is gone.
+    TakenIn,
+    /// Nothing accepts it. A writer notes what it accepts before its commit moves the position, so a replay that the
+    /// position has passed was refused or skipped.
+    NotAccepted,
+    /// They do not decide it.
+    Open,
+}
+
 /// The note of which message becomes the order of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TakenInNote {
@@ -116,16 +128,21 @@ impl DeadLetterStore {
         })
     }
 
-    /// Whether the message at `sequence` has become the order of that dead letter, which is gone.
+    /// What is stored about the message at `sequence`, a replay of that dead letter.
     ///
     /// # Errors
     /// The server can't be reached.
-    pub(crate) async fn has_taken_in(&self, key: &str, sequence: u64) -> anyhow::Result<bool> {
+    pub(crate) async fn replay_state(&self, key: &str, sequence: u64) -> anyhow::Result<ReplayState> {
         let subjects = self.subjects().await?;
         let is_there = self.last(&subjects, &subjects.dead_letter(key)).await?.is_some();
         let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
         let note = self.taken_in(&subjects, key).await?;
-        Ok(!is_there && !is_dropped && note.is_some_and(|note| note.accepts(sequence)))
+        Ok(match note {
+            Some(note) if note.accepts(sequence) && !is_there && !is_dropped => ReplayState::TakenIn,
+            // Its writer has still to remove the dead letter, or a later replay has replaced the note.
+            Some(note) if note.state == NoteState::Accepted && note.by >= sequence => ReplayState::Open,
+            _ => ReplayState::NotAccepted,
+        })
     }
 
     /// Whether the message at `sequence` is noted as the one that becomes the order of that dead letter. Waits while the

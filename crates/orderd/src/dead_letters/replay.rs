@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::dead_letter_format::{DeadLetter, KEY_HEADER, wire_len};
 use super::list;
+use super::notes::ReplayState;
 use super::store::DeadLetterStore;
 use crate::receipts::{AddressedReceipt, RECEIPT_HEADER, Receipt};
 use crate::traceparent::TRACEPARENT;
@@ -21,9 +22,12 @@ use crate::traceparent::TRACEPARENT;
 /// Maximum number of messages in flight to the server.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// Receipts may be lost. If none arrives for this time, look for the notes: they say which message became the order of a
-/// dead letter that is gone.
-const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// Some replays have no receipt: their payload leaves no room to ask for it, the service sends none, or it is lost. If
+/// none arrives for this time, look at dead letters and notes.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// The reason of a refusal without a receipt.
+pub(crate) const NOT_REPORTED: &str = "not_reported";
 
 /// Up to so many dead letters are looked up one by one; for more, all are listed first.
 const MAX_SINGLE_LOOKUPS: usize = 16;
@@ -46,6 +50,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Refused again, or skipped, as the table's position shows.
+    fn not_reported(key: &str) -> Self {
+        Self::Refused(Receipt {
+            refused: Some(NOT_REPORTED.into()),
+            key: key.into(),
+            detail: "there is no receipt that has the reason; the log of orderd serve has it".into(),
+            path: None,
+        })
+    }
+
     /// For programs.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
@@ -83,7 +97,8 @@ impl From<Receipt> for Outcome {
 /// Replays dead letters, with `document` in place of the payload if it is given, and waits for the outcomes, as long as
 /// one arrives every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it
 /// twice, or being killed in between, makes no second order. One that can't be sent blocks no others. `here` has the
-/// receipts that this process sends itself; `each` is called whenever an outcome is known.
+/// receipts that this process sends itself; `position` returns the sequence up to which the table is complete, if that is
+/// known; `each` is called whenever an outcome is known.
 ///
 /// # Errors
 /// NATS can't be reached.
@@ -93,6 +108,7 @@ pub(crate) async fn replay(
     document: Option<Bytes>,
     here: Option<broadcast::Receiver<AddressedReceipt>>,
     wait: Duration,
+    position: impl Fn() -> Option<u64>,
     each: impl Fn(),
 ) -> anyhow::Result<HashMap<String, Outcome>> {
     let mut inbox = Inbox::open(store, here).await?;
@@ -104,7 +120,7 @@ pub(crate) async fn replay(
     });
     let mut sending = std::pin::pin!(sending.buffer_unordered(MAX_IN_FLIGHT));
     let mut outcomes = Outcomes { known: HashMap::new(), open: HashMap::new(), latest: Instant::now(), each };
-    let mut is_sent = false;
+    let (mut is_sent, mut passed) = (false, None);
     while !is_sent || !outcomes.open.is_empty() {
         tokio::select! {
             sent = sending.next(), if !is_sent => match sent {
@@ -113,9 +129,11 @@ pub(crate) async fn replay(
             },
             receipt = inbox.next() => outcomes.decided(receipt.key.clone(), receipt.into()),
             () = tokio::time::sleep(POLL_INTERVAL), if is_sent => {
-                for key in taken_in(store, &outcomes.open).await? {
-                    outcomes.decided(key, Outcome::TakenIn);
+                for (key, outcome) in found(store, &outcomes.open, passed).await? {
+                    outcomes.decided(key, outcome);
                 }
+                // Used in the next round: receipts come a moment after the position has moved.
+                passed = position();
                 if outcomes.latest.elapsed() >= wait {
                     break;
                 }
@@ -213,21 +231,30 @@ impl Inbox {
     }
 }
 
-/// The keys among these whose replay has become the order. That a dead letter is gone does not say so: another document
-/// may have.
-async fn taken_in(store: &DeadLetterStore, sent: &HashMap<String, u64>) -> anyhow::Result<Vec<String>> {
+/// The outcomes that dead letters and notes show, of those that were sent; `passed` is the sequence up to which the table
+/// is complete, if that is known. That a dead letter is gone shows nothing: another document may have become the order.
+async fn found(
+    store: &DeadLetterStore,
+    sent: &HashMap<String, u64>,
+    passed: Option<u64>,
+) -> anyhow::Result<Vec<(String, Outcome)>> {
     let waiting: HashSet<String> = if sent.len() > MAX_SINGLE_LOOKUPS {
         list::keys(store).await?.into_iter().collect()
     } else {
         HashSet::new()
     };
-    let mut taken_in = Vec::new();
-    for (key, sequence) in sent.iter().filter(|(key, _)| !waiting.contains(*key)) {
-        if store.has_taken_in(key, *sequence).await? {
-            taken_in.push(key.clone());
-        }
-    }
-    Ok(taken_in)
+    let may_be_known = |(key, sequence): &(String, u64)| !waiting.contains(key) || Some(*sequence) <= passed;
+    let asked: Vec<_> =
+        sent.iter().map(|(key, sequence)| (key.clone(), *sequence)).filter(may_be_known).collect();
+    let asked = stream::iter(asked).map(|(key, sequence)| async move {
+        let outcome = match store.replay_state(&key, sequence).await? {
+            ReplayState::TakenIn => Outcome::TakenIn,
+            ReplayState::NotAccepted if Some(sequence) <= passed => Outcome::not_reported(&key),
+            ReplayState::NotAccepted | ReplayState::Open => return Ok(None),
+        };
+        Ok(Some((key, outcome)))
+    });
+    asked.buffer_unordered(MAX_IN_FLIGHT).try_filter_map(async |outcome| Ok(outcome)).try_collect().await
 }
 
 /// Publishes it with its key and the subject for its receipt.

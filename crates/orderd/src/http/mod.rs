@@ -88,6 +88,7 @@ impl App {
             dead_letters: dead_letters::DeadLettersApi::new(
                 context.dead_letters.clone(),
                 context.receipts.clone(),
+                context.flow_state.clone(),
             ),
             settings: context.settings.clone(),
             traces: context.traces.clone(),

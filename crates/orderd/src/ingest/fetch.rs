@@ -395,7 +395,7 @@ impl Fetch {
         let info = stream.cached_info();
         let identity = StreamIdentity {
             name: info.config.name.clone(),
-            created: micros(info.created.unix_timestamp_nanos()),
+            created: orders_stream::created_micros(info),
             first: info.state.first_sequence,
             acknowledged: orders_stream::acknowledged_before(&stream, &settings.topic).await?,
         };
@@ -418,7 +418,7 @@ impl Fetch {
         let RunCursor { run, last, .. } = reading;
         let report =
             |problem| Some(ProblemReport { run: run.id, problem, at_position: last.seq == run.after.seq });
-        if micros(info.created.unix_timestamp_nanos()) != run.stream_created {
+        if orders_stream::created_micros(info) != run.stream_created {
             return Ok(Some(ProblemReport { run: run.id, problem: RunProblem::Replaced, at_position: true }));
         }
         // A cursor or a position beyond the stream's last message belongs to another stream: new messages up to there
@@ -523,6 +523,6 @@ fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
     gaps
 }
 
-pub(super) fn micros(nanos: i128) -> i64 {
+fn micros(nanos: i128) -> i64 {
     nanos.div_euclid(1000) as i64
 }

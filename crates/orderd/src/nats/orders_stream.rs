@@ -126,6 +126,11 @@ pub(crate) fn is_made_by_orderd(info: &Info) -> bool {
     info.config.metadata.get(MADE_BY.0).is_some_and(|made_by| made_by == MADE_BY.1)
 }
 
+/// When it was created, in microseconds since 1970, as `orderd_position` has it.
+pub(crate) fn created_micros(info: &Info) -> i64 {
+    info.created.unix_timestamp_nanos().div_euclid(1000) as i64
+}
+
 /// The durable consumer by which earlier versions kept their position.
 const FORMER_DURABLE: &str = "orderd";
 

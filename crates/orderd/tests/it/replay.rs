@@ -176,6 +176,16 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
     .await;
     let listed = service.get("/dead_letters").await.json();
     assert_eq!(listed.as_array().unwrap().len(), 3);
+    // What is refused again is reported, with a receipt or without.
+    let (code, said, errors) = replay(&stack, &[&keys[1], &keys[2]], "").await;
+    assert_eq!(
+        (code, said.as_str()),
+        (1, "2 dead letters replayed: 0 accepted, 2 refused again\n"),
+        "{errors}"
+    );
+    for (key, reason) in [(&keys[1], "not_reported"), (&keys[2], "missing_member")] {
+        assert!(errors.contains(&format!("{key}: refused again: {reason}: ")), "{errors}");
+    }
     service.stop();
     let service = stack.serve(&[("REQUIRE", "none"), WITH_TOKEN]).await;
     let (code, said, errors) = replay(&stack, &["--all"], "").await;
@@ -194,18 +204,32 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
     assert_eq!(stack.rows(), 3);
 }
 
+/// A refusal and an acceptance without a receipt are reported. Without a service, nothing decides.
 #[tokio::test(flavor = "multi_thread")]
-async fn replay_without_a_receipt_reports_an_unknown_outcome() {
+async fn replay_without_a_receipt_reports_what_the_position_shows() {
     let stack = Stack::new();
-    let mut service = stack.serve(&[WITH_TOKEN, ("RECEIPT_SUBJECTS", "none")]).await;
+    let settings = [WITH_TOKEN, ("RECEIPT_SUBJECTS", "none")];
+    // One of them is not the writer.
+    let mut services = [stack.serve(&settings).await, stack.serve(&settings).await];
     stack.publish(&["{", "["]).await;
     let keys = letters(&stack, 2).await;
-    let sent = post(&service, &keys[0], "").await;
-    assert_eq!((sent.status, &sent.json()["outcome"]), (StatusCode::ACCEPTED, &"undecided".into()));
-    assert_eq!(service.metric("orderd_receipts_ignored_total").await, 1.0);
+    for service in &services {
+        let sent = post(service, &keys[0], "").await;
+        let said = sent.json();
+        let reason = (&said["outcome"], &said["reason"]);
+        assert_eq!((sent.status, reason), (StatusCode::OK, (&"refused".into(), &"not_reported".into())));
+    }
+    let (code, said, errors) = replay(&stack, &["--all"], "").await;
+    assert_eq!((code, said.as_str()), (1, "2 dead letters replayed: 0 accepted, 2 refused again\n"));
+    for key in &keys {
+        let words = format!("{key}: refused again: not_reported: ");
+        assert!(errors.contains(&words) && errors.contains("the log of orderd serve"), "{errors}");
+    }
     // If it is accepted, the outcome says so.
-    assert_eq!(post(&service, &keys[0], &order("a")).await.status, StatusCode::OK);
-    service.stop();
+    assert_eq!(post(&services[1], &keys[0], &order("a")).await.status, StatusCode::OK);
+    for service in &mut services {
+        service.stop();
+    }
     let (code, said, errors) = replay(&stack, &["--all"], "").await;
     let expected = "1 dead letter replayed: 0 accepted, 0 refused again, 1 sent, outcome not known\n";
     assert_eq!((code, said.as_str()), (1, expected));

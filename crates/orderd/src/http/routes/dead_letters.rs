@@ -22,6 +22,7 @@ use crate::dead_letters::dropping::{DropNote, OrderTable};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{Outcome, replay as send_again};
 use crate::dead_letters::store::DeadLetterStore;
+use crate::flow_state::FlowState;
 use crate::http::middleware::auth::{self, Caller};
 use crate::http::middleware::same_origin;
 use crate::http::routes::segment::Segment;
@@ -70,14 +71,19 @@ pub(crate) struct ListQuery {
 pub(crate) struct DeadLettersApi {
     store: Arc<DeadLetterStore>,
     receipts: Arc<Receipts>,
+    flow_state: Arc<FlowState>,
     requests: Semaphore,
     replays: Semaphore,
 }
 
 impl DeadLettersApi {
-    pub(crate) fn new(store: Arc<DeadLetterStore>, receipts: Arc<Receipts>) -> Self {
+    pub(crate) fn new(
+        store: Arc<DeadLetterStore>,
+        receipts: Arc<Receipts>,
+        flow_state: Arc<FlowState>,
+    ) -> Self {
         let (requests, replays) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REPLAYS));
-        Self { store, receipts, requests, replays }
+        Self { store, receipts, flow_state, requests, replays }
     }
 
     async fn ask<T>(
@@ -98,7 +104,8 @@ impl DeadLettersApi {
             let _permit = self.replays.acquire().await?;
             let here = Some(self.receipts.listen());
             let letters = std::slice::from_ref(&letter);
-            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, || {}).await
+            let position = || self.flow_state.position_in_stream();
+            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, position, || {}).await
         };
         let sent = timeout(2 * OUTCOME_TIMEOUT, sent).await;
         let mut outcomes =

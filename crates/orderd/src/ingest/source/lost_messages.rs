@@ -4,9 +4,8 @@
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 
-use super::super::fetch::micros;
 use crate::flow_state::{VanishedRange, Watermark};
-use crate::nats::stored_message;
+use crate::nats::{orders_stream, stored_message};
 
 /// The last message of a stream that this process has read, in any run.
 #[derive(Clone, Copy)]
@@ -25,7 +24,7 @@ impl HighestRead {
     ) -> anyhow::Result<Option<VanishedRange>> {
         let info = stream.cached_info();
         let read = self.watermark.seq;
-        if micros(info.created.unix_timestamp_nanos()) != self.created {
+        if orders_stream::created_micros(info) != self.created {
             return Ok(Some(VanishedRange { kept: 0, read }));
         }
         if read <= info.state.last_sequence {

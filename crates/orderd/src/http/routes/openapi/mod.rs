@@ -203,6 +203,7 @@ mod tests {
     use order::Reason;
 
     use super::*;
+    use crate::dead_letters::replay::NOT_REPORTED;
     use crate::fuzzing::HttpHarness;
     use crate::health::readyz_warning::WarningKind;
     use crate::http::routes::dead_letters::{LARGEST, LISTED};
@@ -280,7 +281,7 @@ mod tests {
         // Two of them have the same word.
         let mut skipped = SkipReason::ALL.map(SkipReason::as_str).to_vec();
         skipped.dedup();
-        let reasons = json!([&Reason::ALL.map(Reason::as_str)[..], &skipped].concat());
+        let reasons = json!([&Reason::ALL.map(Reason::as_str)[..], &skipped, &[NOT_REPORTED]].concat());
         assert_eq!(schemas["Replay"]["properties"]["reason"]["examples"], reasons);
         assert_eq!(
             schemas["Warning"]["properties"]["what"]["enum"],
