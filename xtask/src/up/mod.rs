@@ -87,6 +87,11 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         let dir = std::path::absolute(data_dir.path()).unwrap_or_else(|_| data_dir.path().into());
         format!("{DATA_DIR}='{}' ", dir.display())
     });
+    if ["HTTP_TOKEN", "HTTP_TOKEN_FILE"].iter().any(|name| is_set(name)) {
+        say(
+            "HTTP_TOKEN is set: set it in the other terminal too, for `verify` and `erase --where`, which ask the service",
+        );
+    }
     say(&format!(
         "Ctrl-C stops everything. In another terminal: {other}cargo xtask orderd publish --count 10"
     ));
@@ -105,6 +110,11 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     data_dir.forget_settings();
     stack.servers.stop();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether the service takes it as set.
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 fn install(options: &Options) -> Result<()> {

@@ -109,7 +109,8 @@ impl Service {
             bail!("orderd was not ready within {} s; its log is above", READY_LIMIT.as_secs());
         }
         if ready {
-            say(&format!("orderd at {}, ready in {:.1} s", self.url(), self.start.elapsed().as_secs_f64()));
+            // Its address is in the line `ready`.
+            say(&format!("orderd started in {:.1} s", self.start.elapsed().as_secs_f64()));
         }
         Ok(ready)
     }

@@ -23,10 +23,29 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The status and body of `GET path`.
 ///
 /// # Errors
-/// Why there is no response.
+/// Why there is no response, or that the service requires another token.
 pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let addr = reachable(settings.addr);
     let scheme = if settings.certificate.is_some() { "https" } else { "http" };
+    let (status, body) = answer(settings, addr, scheme, path).await?;
+    let refused = match status {
+        StatusCode::UNAUTHORIZED if settings.tokens.current().is_empty() => "answers only with a token",
+        StatusCode::UNAUTHORIZED => "does not know the token in HTTP_TOKEN",
+        StatusCode::FORBIDDEN => "does not let the token in HTTP_TOKEN read",
+        _ => return Ok((status, body)),
+    };
+    anyhow::bail!(
+        "orderd at {scheme}://{addr} {refused} ({} for {path}): set HTTP_TOKEN, or HTTP_TOKEN_FILE, to the one of orderd serve",
+        status.as_u16()
+    )
+}
+
+async fn answer(
+    settings: &Http,
+    addr: SocketAddr,
+    scheme: &str,
+    path: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let response = tokio::time::timeout(RESPONSE_TIMEOUT, exchange(settings, addr, path)).await;
     response
         .map_err(|_| anyhow::anyhow!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()))
