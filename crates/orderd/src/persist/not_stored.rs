@@ -93,7 +93,8 @@ impl RunningWriter {
             let warning = self.warning_of_rows(first).await;
             self.deps.health.warn(WATCHER, vec![warning]);
         }
-        // A trigger that was made meanwhile. The row that the position calls the last one may be missing too.
+        // A trigger that was made meanwhile. The row that the position calls the last one may be missing too. From now on
+        // the table is asked after each batch: where ids are changed, the number of inserted rows is right.
         if self.connection.as_ref().is_some_and(|connection| connection.keeps_rows) {
             let forget = fence::break_fences(&self.deps.settings.postgres.table, "NULL");
             if let Ok(client) = self.client()
@@ -101,7 +102,9 @@ impl RunningWriter {
             {
                 tracing::debug!(error = %error, "can't forget which row was written last");
             }
-            self.connection.iter_mut().for_each(|connection| connection.keeps_rows = false);
+            self.connection.iter_mut().for_each(|connection| {
+                (connection.keeps_rows, connection.has_trigger) = (false, true);
+            });
         }
     }
 

@@ -334,10 +334,8 @@ const KEEPERS: [&str; 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_a_trigger_keeps_out_is_not_called_committed() {
     for (body, while_it_runs) in KEEPERS.into_iter().flat_map(|body| [(body, false), (body, true)]) {
-        if while_it_runs && body.contains("other-") {
-            // The number of rows is right, so that the trigger is seen by the next connection only.
-            continue;
-        }
+        // The number of rows is right: that the last one is missing shows a trigger that was made meanwhile, a moment later.
+        let is_noticed_late = while_it_runs && body.contains("other-");
         let stack = Stack::new();
         stack
             .postgres
@@ -356,6 +354,7 @@ async fn an_order_that_a_trigger_keeps_out_is_not_called_committed() {
         if while_it_runs {
             make();
         }
+        let sum = async |name| services[0].metric(name).await + services[1].metric(name).await;
         let client = stack.client().await;
         let mut receipts = client.subscribe("_INBOX.mine").await.unwrap();
         let mut headers = async_nats::HeaderMap::new();
@@ -364,11 +363,18 @@ async fn an_order_that_a_trigger_keeps_out_is_not_called_committed() {
         let receipt = in_time("the receipt", receipts.next()).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&receipt.payload).unwrap();
         let key = said["key"].as_str().unwrap().to_owned();
-        assert_eq!(said["refused"], "not_stored", "{body}: {said}");
+        if is_noticed_late {
+            assert_eq!(said.get("refused"), None, "{said}");
+            eventually("it is noticed", async || {
+                (sum("orderd_rows_not_stored_total").await == 1.0).then_some(())
+            })
+            .await;
+        } else {
+            assert_eq!(said["refused"], "not_stored", "{body}: {said}");
+        }
         // By COPY.
         stack.publish_numbers(0..500).await;
         stack.wait_settled(501).await;
-        let sum = async |name| services[0].metric(name).await + services[1].metric(name).await;
         eventually("all are counted", async || {
             (sum("orderd_rows_not_stored_total").await == 501.0).then_some(())
         })
@@ -386,7 +392,7 @@ async fn an_order_that_a_trigger_keeps_out_is_not_called_committed() {
         let logs: String = services.iter().map(|service| service.process.log()).collect();
         assert_eq!(logs.matches("keeps rows out of").count(), 1, "{logs}");
         assert_eq!(services[0].get("/dead_letters").await.json().as_array().unwrap().len(), 0);
-        assert_eq!(sum("orderd_rereads_total").await, 0.0, "{body}");
+        assert_eq!(sum("orderd_rereads_total").await > 0.0, is_noticed_late, "{body}");
         stack.postgres.psql("drop trigger \"Keep\" on orders2").unwrap();
         stack.publish(&[order("stored")]).await;
         stack.wait_settled(502).await;
