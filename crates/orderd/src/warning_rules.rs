@@ -151,7 +151,7 @@ pub(crate) fn of_messages_lost(stream: &str, lost: u64, clear: &str) -> Option<W
         Finding::warning(
             format!("{} left the stream {stream} before being read", counted(lost, "message")),
             format!(
-                "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then end this warning: {clear}"
+                "publish them again if their publishers still have them; raise the limits of the stream (max_age, max_msgs, max_bytes), or STREAM_KEEP if orderd created it; then clear their count: {clear}"
             ),
         )
     });

@@ -35,7 +35,8 @@ pub struct ImportArgs {
 /// `orderd verify`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  orderd verify && echo all there\n\n\
-    If it finds differences, it compares again for ten seconds, so that documents in flight can arrive.\n\n\
+    If it finds differences, it compares again for ten seconds, so that documents in flight can arrive. Messages that left \
+    the stream before they were read are a difference until their count is cleared.\n\n\
     Exit codes: 0 no differences except documents in flight, 1 differences.")]
 pub struct VerifyArgs {
     /// Print one JSON object.

@@ -41,6 +41,11 @@ impl Progress {
         self.bar.set_position(count);
     }
 
+    /// Removes the bar.
+    pub(crate) fn clear(self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Removes the bar; returns the summary line.
     pub(crate) fn finish(self, things: &str) -> String {
         // To finish a bar is to move it to its end.

@@ -28,12 +28,15 @@ use crate::config::{self, Http, Nats, Postgres, Table};
 use crate::dead_letters::dead_letter_format::key_of_dead_letter;
 use crate::dead_letters::list;
 use crate::dead_letters::store::DeadLetterStore;
+use crate::health::readyz_warning::Warning;
 use crate::nats::stream_scan::Scan;
 use crate::nats::{self, orders_stream};
 use crate::postgres;
 use crate::postgres::encoding::Encoding;
 use crate::postgres::old_rows;
 use crate::postgres::position::{self, PositionKey};
+use crate::warning_rules;
+use crate::wording::counted;
 
 /// Maximum number of ids to show per difference.
 const MAX_SHOWN: usize = 20;
@@ -61,6 +64,18 @@ struct KeysByStore {
     in_flight: u64,
     /// Up to this sequence, all messages are acknowledged.
     floor: u64,
+    /// Number of messages that were read from the stream.
+    read: u64,
+    messages_lost: MessagesLost,
+}
+
+/// Messages that left the stream before they were read, as counted beside the position until an operator clears the count.
+#[derive(Serialize, Clone, Default)]
+struct MessagesLost {
+    count: u64,
+    /// In words, and what to do; `None` if there are none.
+    problem: Option<String>,
+    fix: Option<String>,
 }
 
 /// The report.
@@ -81,6 +96,7 @@ struct VerifyReport {
     not_erased: Difference,
     /// Dead letters whose key the table has too.
     both: Difference,
+    messages_lost: MessagesLost,
     /// In memory and not in the table yet: their messages are not acknowledged.
     uncommitted: Difference,
     /// Older than `KEEP`, and only in one of table and memory: the other has removed them.
@@ -117,7 +133,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let mut first_uncommitted: Option<HashSet<String>> = None;
     let report = loop {
-        let progress = Progress::new(None, "ids");
+        let (progress, comparing) = (Progress::new(None, "messages, rows and ids"), Instant::now());
         let mut found = KeysByStore::default();
         let connection = postgres::connect_once(&pg).await?;
         let format =
@@ -136,12 +152,14 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             let cutoff = old_rows::cutoff(&connection.client, keep).await.map_err(postgres::explain)?;
             found.leave_out_older(&Key::first_of_time(cutoff));
         }
-        super::complain(&progress.finish("ids"));
+        progress.clear();
+        super::complain(&format!("{} in {:.2} s", found.counts(), comparing.elapsed().as_secs_f64()));
         let is_last = first_uncommitted.is_some() && begun.elapsed() >= SETTLE_LIMIT;
         // Orders that were in flight all the time are stuck.
         let stuck = first_uncommitted.as_ref().filter(|_| is_last);
         let report = found.report(stuck.unwrap_or(&HashSet::new()));
-        if report.verdict == TableVerdict::AllThere || is_last {
+        // To wait does not change what is lost.
+        if report.judge_keys() == TableVerdict::AllThere || is_last {
             break report;
         }
         first_uncommitted.get_or_insert_with(|| found.uncommitted().cloned().collect());
@@ -181,6 +199,10 @@ impl KeysByStore {
             format!("the table has no position in the stream {name}: did orderd serve it?")
         })?;
         let floor = position.seq;
+        let clear = position::clear_lost_statement(&pg.table, name, &settings.topic);
+        let warning = warning_rules::of_messages_lost(name, position.messages_lost, &clear);
+        let (problem, fix) = warning.map(|Warning { finding, .. }| (finding.problem, finding.fix)).unzip();
+        self.messages_lost = MessagesLost { count: position.messages_lost, problem, fix };
         self.in_flight = 0;
         if stream.cached_info().state.last_sequence > floor {
             // Not all sequences behind the position have messages: some were erased.
@@ -202,6 +224,7 @@ impl KeysByStore {
                 return Ok(ControlFlow::Break(()));
             }
             progress.add(1);
+            self.read += 1;
             let key = key_of(store, message)?;
             // Empty messages make no order, and a replay has another key.
             let is_plain =
@@ -220,11 +243,6 @@ impl KeysByStore {
             match status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => break,
-                StatusCode::UNAUTHORIZED => {
-                    anyhow::bail!(
-                        "the service answers 401 to /order_pages/{page}: set HTTP_TOKEN to a token of the service"
-                    )
-                }
                 status => anyhow::bail!("the service answers {status} to /order_pages/{page}"),
             }
             let ids: Vec<String> = serde_json::from_slice(&body)
@@ -277,6 +295,16 @@ impl KeysByStore {
         Ok(())
     }
 
+    /// What was compared: `6 messages of the stream, 6 rows of the table and 6 documents in memory compared`
+    fn counts(&self) -> String {
+        format!(
+            "{} of the stream, {} of the table and {} in memory compared",
+            counted(self.read, "message"),
+            counted((self.table.len() + self.undecodable.len()) as u64, "row"),
+            counted(self.memory.len() as u64, "document")
+        )
+    }
+
     /// In memory and not in the table, while their messages are not acknowledged.
     fn uncommitted(&self) -> impl Iterator<Item = &String> {
         self.memory
@@ -309,6 +337,7 @@ impl KeysByStore {
             not_in_table: Difference::new(not_in_table),
             not_erased: Difference::new(left),
             both: Difference::new(self.dead.intersection(&self.table)),
+            messages_lost: self.messages_lost.clone(),
             uncommitted: Difference::new(uncommitted.into_iter()),
             expiring: Difference::new(self.expiring.iter()),
             verdict: TableVerdict::AllThere,
@@ -354,6 +383,11 @@ impl VerifyReport {
     }
 
     fn judge(&self) -> TableVerdict {
+        if self.messages_lost.count > 0 { TableVerdict::Differs } else { self.judge_keys() }
+    }
+
+    /// Whether table, memory and the stream as it is agree.
+    fn judge_keys(&self) -> TableVerdict {
         if self.differences().iter().any(|(_, difference)| difference.count > 0) {
             TableVerdict::Differs
         } else if self.uncommitted.count > 0 || self.expiring.count > 0 {
@@ -377,6 +411,9 @@ impl VerifyReport {
                 let more = if difference.count > difference.ids.len() { " …" } else { "" };
                 text.push_str(&format!("{} {what}: {}{more}\n", difference.count, difference.ids.join(" ")));
             }
+        }
+        if let MessagesLost { problem: Some(problem), fix: Some(fix), .. } = &self.messages_lost {
+            text.push_str(&format!("{problem}; to fix it: {fix}\n"));
         }
         text.push_str(match self.verdict {
             TableVerdict::AllThere => "all there\n",

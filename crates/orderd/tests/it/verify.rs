@@ -88,3 +88,60 @@ async fn erased_orders_are_nowhere() {
     assert_eq!((code, &report["not_erased"]["ids"]), (Some(1), &serde_json::json!([ids[5]])), "{report}");
     assert_eq!(report["lost"]["count"], 0);
 }
+
+/// The stream no longer shows what it has lost; the count beside the position does.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_counted_as_lost_are_a_difference_until_their_count_is_cleared() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&orders(3)).await;
+    stack.wait_settled(3).await;
+    service.stop();
+    stack.publish_numbers(3..7).await;
+    stack.jetstream().await.get_stream("ORDERS").await.unwrap().purge().await.unwrap();
+    stack.publish_numbers(7..9).await;
+    let service = stack.serve(&[]).await;
+    stack.wait_settled(9).await;
+    service.wait_len(5).await;
+    let (code, report) = verified(&stack, &service).await;
+    let lost = &report["messages_lost"];
+    assert_eq!(
+        (code, &lost["count"], &report["verdict"]),
+        (Some(1), &4.into(), &"differs".into()),
+        "{report}"
+    );
+    assert_eq!(report["lost"]["count"], 0, "{report}");
+    let output = stack.run(&["verify", "--http-addr", &service.addr.to_string()], "").await;
+    let (said, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("4 messages left the stream ORDERS before being read"), "{said}");
+    assert!(output.status.code() == Some(1) && !said.contains("all there"), "{said}");
+    let compared = "2 messages of the stream, 5 rows of the table and 5 documents in memory compared";
+    assert!(progress.contains(compared), "{progress}");
+    let fix = lost["fix"].as_str().unwrap();
+    assert!(said.contains(fix), "{said}");
+    stack.postgres.psql(&fix[fix.find("UPDATE").unwrap()..]).unwrap();
+    let (code, report) = verified(&stack, &service).await;
+    assert_eq!((code, &report["verdict"]), (Some(0), &"all_there".into()), "{report}");
+    assert_eq!(report["messages_lost"]["count"], 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_ask_the_service_name_the_token_that_they_lack() {
+    let stack = Stack::new();
+    let tokens = [("HTTP_TOKEN", "reads"), ("HTTP_ERASE_TOKEN", "erases")];
+    let service = stack.serve(&tokens).await;
+    let addr = service.addr.to_string();
+    let commands: [&[&str]; 2] = [&["verify"], &["erase", "--yes", "--where", "order_uid=a"]];
+    for (token, words) in [
+        (&[][..], "answers only with a token (401 "),
+        (&["--http-token", "other"], "does not know the token in HTTP_TOKEN (401 "),
+        (&["--http-token", "erases"], "does not let the token in HTTP_TOKEN read (403 "),
+    ] {
+        for command in commands {
+            let output = stack.run(&[command, &["--http-addr", &addr], token].concat(), "").await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(words) && said.contains("set HTTP_TOKEN, or HTTP_TOKEN_FILE"), "{said}");
+        }
+    }
+    stack.verify(&service, &["--http-token", "reads"]).await;
+}
