@@ -13,6 +13,9 @@ use serde_json::Value;
 /// Settings that the chart sets itself.
 const OF_THE_CHART: [&str; 2] = ["HTTP_ADDR", "SHUTDOWN_DELAY"];
 
+/// Variables of libpq and of OpenSSL that `files` has too: the first to say why it can't be a mounted file.
+const OF_OTHERS: [&str; 2] = ["PGPASSFILE", "SSL_CERT_FILE"];
+
 fn read(file: &str) -> String {
     std::fs::read_to_string(tools::workspace().join("deploy").join(file)).unwrap()
 }
@@ -35,7 +38,7 @@ fn taken(schema: &Value, part: &str) -> BTreeSet<String> {
     let names = &schema["properties"][part]["propertyNames"];
     let names = names.get("enum").unwrap_or_else(|| &names["anyOf"][0]["enum"]);
     let names = names.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
-    names.filter(|name| !name.starts_with("PGSSL") && name != "PGPASSFILE").collect()
+    names.filter(|name| !name.starts_with("PGSSL") && !OF_OTHERS.contains(&name.as_str())).collect()
 }
 
 #[test]

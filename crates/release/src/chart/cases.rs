@@ -80,6 +80,39 @@ pub(super) const CASES: &[Case] = &[
         "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {postgresPort: [5432, 65536]}}",
         Refused("postgresPort"),
     ),
+    case("an empty setting beside its secret", EMPTY_BESIDE_SECRET, Renders(empty_beside_secret)),
+    case("a null setting beside its secret", NULL_BESIDE_SECRET, Renders(empty_beside_secret)),
+    case(
+        "a boolean in another word",
+        "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: 'On'}}",
+        Renders(|documents| documents.expect_env("HTTP_ANONYMOUS", Some("On"))),
+    ),
+    case(
+        "a boolean as a number",
+        "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: 1}}",
+        Renders(|documents| documents.expect_env("HTTP_ANONYMOUS", Some("1"))),
+    ),
+    case(
+        "a list of ports where the service takes one",
+        "{settings: {NATS_URL: nats, PG_HOST: p, PG_PORT: '5432,5433', HTTP_ANONYMOUS: true}}",
+        Refused("settings.PG_PORT is \"5432,5433\", which is not a port"),
+    ),
+    case(
+        "a port that is none, without a NetworkPolicy",
+        "{settings: {NATS_HOST: n, NATS_PORT: 'tcp://10.0.0.1:4222', PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {enabled: false}}",
+        Refused("settings.NATS_PORT is \"tcp://10.0.0.1:4222\", which is not a port"),
+    ),
+    case(
+        "a port in an address that is too large",
+        "{settings: {NATS_URL: 'nats://n:70000', PG_HOST: p, HTTP_ANONYMOUS: true}}",
+        Refused("a port in settings.NATS_URL is \"70000\""),
+    ),
+    case(
+        "a password file, which its group can read",
+        "{settings: {NATS_URL: nats, PG_HOST: p, HTTP_ANONYMOUS: true}, files: {PGPASSFILE: {secret: s, key: k}}}",
+        Refused("Use secrets.PG_PASSWORD"),
+    ),
+    case("a collector's certificate authority", COLLECTOR, Renders(collector)),
     case("no values", "{}", Refused("say where NATS is")),
     case(
         "no PostgreSQL",
@@ -410,6 +443,35 @@ networkPolicy: { natsPort: [4222, 4223, 4222], postgresPort: [5432, 6432] }
 
 fn given_ports(documents: &Documents) -> Result<()> {
     egress(documents, &[53, 53, 4222, 4223, 5432, 6432])
+}
+
+const EMPTY_BESIDE_SECRET: &str = "
+settings: { NATS_URL: '', PG_HOST: p, HTTP_ANONYMOUS: true }
+secrets: { NATS_URL: { name: s, key: k } }
+";
+
+const NULL_BESIDE_SECRET: &str = "
+settings: { NATS_URL: null, PG_HOST: p, HTTP_ANONYMOUS: true }
+secrets: { NATS_URL: { name: s, key: k } }
+";
+
+fn empty_beside_secret(documents: &Documents) -> Result<()> {
+    let nats_url = documents.env()?.get("NATS_URL").copied().unwrap_or_default();
+    ensure!(nats_url.is_empty(), "NATS_URL is {nats_url}");
+    documents.expect_env("NATS_URL_FILE", Some("/etc/orderd/secret/s/k"))
+}
+
+const COLLECTOR: &str = "
+settings:
+  NATS_URL: nats
+  PG_HOST: p
+  HTTP_ANONYMOUS: true
+  OTEL_EXPORTER_OTLP_ENDPOINT: https://collector.example.com:4318
+files: { SSL_CERT_FILE: { configMap: internal-ca, key: ca.crt } }
+";
+
+fn collector(documents: &Documents) -> Result<()> {
+    documents.expect_env("SSL_CERT_FILE", Some("/etc/orderd/configMap/internal-ca/ca.crt"))
 }
 
 fn egress(documents: &Documents, expected: &[u64]) -> Result<()> {

@@ -5,6 +5,7 @@ mod documents;
 mod helm;
 mod invariants;
 mod manifests;
+mod nulls;
 mod rules;
 
 use std::process::ExitCode;
@@ -48,7 +49,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if failed > 0 {
         bail!("{failed} of {} cases failed", CASES.len());
     }
-    say(&format!("{} cases passed", CASES.len()));
+    nulls::check(&helm).context("values that are null")?;
+    say(&format!("{} cases passed, and each value may be null, or is refused by its name", CASES.len()));
     Ok(ExitCode::SUCCESS)
 }
 
