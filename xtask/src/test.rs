@@ -36,6 +36,7 @@ pub(crate) fn install() -> Result<()> {
     tools::ensure_nats_server(&mut say)?;
     tools::ensure_chromedriver(&mut say)?;
     tools::ensure_axe(&mut say)?;
+    tools::ensure_nginx(&mut say)?;
     if tools::find_go().is_some() {
         tools::ensure_stan_server(&mut say)?;
     }

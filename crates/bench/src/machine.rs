@@ -6,7 +6,7 @@ use std::process::Command;
 
 use devstack::tools as servers;
 
-use crate::tools;
+use crate::{say, tools};
 
 /// Names and values, in order of output.
 pub(crate) fn describe() -> Vec<(String, String)> {
@@ -25,7 +25,10 @@ pub(crate) fn describe() -> Vec<(String, String)> {
             "NATS",
             servers::find_nats_server().map_or_else(none, |program| tools::version(&program, "--version")),
         ),
-        ("nginx", tools::nginx().map_or_else(|_| none(), |program| tools::version(&program, "-v"))),
+        (
+            "nginx",
+            servers::ensure_nginx(&mut say).map_or_else(|_| none(), |program| tools::version(&program, "-v")),
+        ),
         ("wrk", tools::wrk().map_or_else(|_| none(), |program| tools::version(&program, "-v"))),
         ("nats", tools::nats().map_or_else(none, |program| tools::version(&program, "--version"))),
     ];

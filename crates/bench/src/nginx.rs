@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use devstack::{Launch, Process, Signal, free_port, wait_for};
+use devstack::{Launch, Process, Signal, free_port, tools, wait_for};
 
 use crate::environment::Environment;
 use crate::service::pinned;
-use crate::{http, tools};
+use crate::{http, say};
 
 pub(crate) struct Nginx {
     pub(crate) addr: SocketAddr,
@@ -37,7 +37,7 @@ impl Nginx {
         fs::create_dir_all(&dir)?;
         let file = dir.join("nginx.conf");
         fs::write(&file, config(addr, answer))?;
-        let (program, mut args) = pinned(Some(core), tools::nginx()?.as_os_str());
+        let (program, mut args) = pinned(Some(core), tools::ensure_nginx(&mut say)?.as_os_str());
         args.extend([
             "-p".into(),
             dir.clone().into(),

