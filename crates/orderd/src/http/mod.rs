@@ -7,7 +7,7 @@ mod routes;
 mod response_budget;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::order::Layouts;
 use axum::body::Body;
@@ -34,6 +34,9 @@ use self::routes::{dead_letters, query};
 pub(crate) use self::server::runtime::HttpThreads;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::server::serve_one;
+
+/// Time limit for a list that memory lacks during the fill: most tables are read by then.
+const FILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The shared state of the handlers.
 pub(crate) struct App {
@@ -105,6 +108,11 @@ impl App {
     /// Whether memory has been filled from the whole table.
     fn has_whole_table(&self) -> bool {
         self.health.is_up(Part::Fill)
+    }
+
+    /// Waits until it has been, for at most [`FILL_TIMEOUT`].
+    async fn wait_whole_table(&self) {
+        drop(tokio::time::timeout(FILL_TIMEOUT, self.health.wait_up(Part::Fill)).await);
     }
 }
 

@@ -1,8 +1,10 @@
 //! `/order?MEMBER=VALUE` and `/orders`: queries by values and times, page by page, for ids or documents.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use devstack::breaker::{Breaker, Mode};
+use futures_util::future::join_all;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -435,7 +437,7 @@ async fn while_memory_fills_no_part_is_taken_for_the_whole() {
     assert!(next(&one).is_some());
     let rest = service.get_once(&format!("/orders?order=asc&from={}", &since[..19])).await;
     assert_eq!(rest.json(), json!([since]));
-    for path in [
+    let paths = [
         "/order?order_uid=old".to_owned(),
         "/order?order_uid=nobody".into(),
         format!("/orders?{by_track}"),
@@ -443,11 +445,14 @@ async fn while_memory_fills_no_part_is_taken_for_the_whole() {
         "/orders?order_uid=new-1".into(),
         "/orders?order=asc&limit=1".into(),
         "/orders?full=true".into(),
-    ] {
-        let answer = service.get_once(&path).await;
+    ];
+    let begun = Instant::now();
+    let answers = join_all(paths.iter().map(|path| service.get_once(path))).await;
+    for (path, answer) in paths.iter().zip(answers) {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.body);
         assert!(answer.headers.contains_key("retry-after"));
     }
+    assert!(begun.elapsed() >= Duration::from_secs(2), "no request waits for a table that is read soon");
     let ready = service.get("/readyz").await.json();
     assert_eq!(ready["fill"]["up"], false, "the table was read sooner than the requests were answered");
     slow.set(Mode::Pass);

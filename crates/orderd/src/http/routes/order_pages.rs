@@ -1,21 +1,16 @@
 //! `/mem_len` and `/order_pages/…`: the number of orders, and pages of 50 ids.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cache::Page;
 
-use crate::health::Part;
 use crate::http::routes::assets::{tag, unless_known};
 use crate::http::routes::order::unavailable;
 use crate::http::routes::segment::Segment;
 use crate::http::{App, json, text};
-
-/// Time limit for a page that memory lacks during the fill: most tables are read by then.
-const FILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `{"mem_len": N}`
 pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
@@ -41,11 +36,11 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Segment(n): Segment, asked
 /// The page; `None` if memory lacks it and is not filled yet.
 async fn known(app: &App, n: Option<usize>) -> Option<Page> {
     let page = app.cache.page(n);
-    if !matches!(page, Page::NotThere) || app.health.is_up(Part::Fill) {
+    if !matches!(page, Page::NotThere) || app.has_whole_table() {
         return Some(page);
     }
-    drop(tokio::time::timeout(FILL_TIMEOUT, app.health.wait_up(Part::Fill)).await);
-    let is_filled = app.health.is_up(Part::Fill);
+    app.wait_whole_table().await;
+    let is_filled = app.has_whole_table();
     Some(app.cache.page(n)).filter(|page| is_filled || !matches!(page, Page::NotThere))
 }
 

@@ -37,13 +37,19 @@ async fn respond(app: Arc<App>, asked: &OrdersQuery, pairs: &Pairs) -> Response 
 
 /// Runs a query; the error is the response.
 pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Response> {
+    if let Some(found) = find_now(app, query).await? {
+        return Ok(found);
+    }
+    app.wait_whole_table().await;
+    find_now(app, query).await?.ok_or_else(|| unavailable("503 memory doesn't have the whole table yet"))
+}
+
+/// `None`: memory lacks the part of the table that the query needs.
+async fn find_now(app: &App, query: &cache::Query) -> Result<Option<Matches>, Response> {
     let was_whole = app.has_whole_table();
     match app.cache.search(query, &app.read_through).await {
-        Ok(found) if was_whole && app.has_whole_table() => Ok(found),
-        Ok(found) => app
-            .cache
-            .without_table(query, found)
-            .ok_or_else(|| unavailable("503 memory doesn't have the whole table yet")),
+        Ok(found) if was_whole && app.has_whole_table() => Ok(Some(found)),
+        Ok(found) => Ok(app.cache.without_table(query, found)),
         Err(QueryError::Unavailable) => {
             Err(unavailable("503 PostgreSQL can't be reached now; memory doesn't have all of it"))
         }
