@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{iter, thread};
+
+use devstack::wait_for;
 
 use super::markdown::{Block, Document};
 use super::up::Up;
 use super::words::ours;
+use crate::support::LIMIT;
 
 /// What can't be run here, and why: Docker has no engine, Kubernetes no cluster, systemd is not for tests to change,
 /// the `nats` command is not installed, it takes minutes, changes the sources or doesn't end, or it is the reader's own
@@ -21,6 +26,9 @@ const CHECKED: [&str; 6] = [
     "sh needs=time",
     "sh needs=yours",
 ];
+
+/// The page that needs orders: [`recovery_restores_all_orders_but_an_erased_one`] runs it.
+const RECOVERY: &str = "docs/RECOVERY.md";
 
 /// Maximum number of documents followed at once: each has separate servers, whose data are recreated.
 const AT_ONCE: usize = 2;
@@ -131,8 +139,8 @@ fn without_comments(text: &str) -> String {
 #[test]
 fn blocks_to_run_end_well() {
     // A translation has the same ones.
-    let documents = Document::all().into_iter().filter(|document| !document.name.ends_with(RUSSIAN));
-    let documents = Mutex::new(documents);
+    let is_run = |document: &Document| !document.name.ends_with(RUSSIAN) && document.name != RECOVERY;
+    let documents = Mutex::new(Document::all().into_iter().filter(is_run));
     let some =
         || iter::from_fn(|| documents.lock().unwrap().next()).map(|document| run(&document)).sum::<usize>();
     let ran: usize = thread::scope(|scope| {
@@ -160,6 +168,81 @@ fn run(document: &Document) -> usize {
         up.stop();
     }
     blocks.len()
+}
+
+/// The page of disaster recovery, against a service that has orders, and stores more while the page is followed. One is
+/// erased after the backup.
+#[test]
+fn recovery_restores_all_orders_but_an_erased_one() {
+    const BEFORE: usize = 30;
+    const AFTER: usize = 20;
+    let page = Document::read(RECOVERY);
+    let up = Up::start();
+    let run = |commands: &str| up.run(RECOVERY, commands);
+    let number = |[said, _]: [String; 2]| said.trim().parse::<usize>().unwrap();
+    let count = || number(run("psql demo1 --tuples-only --no-align -c 'SELECT count(*) FROM orders2'"));
+    run(&format!("orderd publish --count {BEFORE}"));
+    up.settle();
+    assert_eq!(count(), BEFORE);
+    let [erased, _] = run("curl --silent http://127.0.0.1:8090/order_pages/1");
+    let erased: Vec<String> = serde_json::from_str(&erased).unwrap();
+    let [erased, ..] = erased.as_slice() else { panic!("nothing is listed") };
+    let (ends, turn) = (AtomicBool::new(false), Mutex::new(()));
+    let (exported, meanwhile) = thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let mut published = 0;
+            while !ends.load(Ordering::Relaxed) {
+                let turn = turn.lock().unwrap();
+                run("orderd publish --count 1");
+                drop(turn);
+                published += 1;
+                thread::sleep(Duration::from_millis(200));
+            }
+            published
+        });
+        // However this ends, publishing ends.
+        let end = Set(&ends);
+        let mut exported = None;
+        for block in page.blocks.iter().filter(|block| block.mark == "sh run") {
+            let mut alone = None;
+            if block.text.contains("pg_restore --dbname=demo1 ") {
+                run(&format!("orderd erase --yes {erased}"));
+                // PostgreSQL may end it because of a deadlock with a write of the service, as the page says.
+                alone = turn.lock().ok();
+                up.settle();
+            }
+            let [_, said] = run(&block.text);
+            drop(alone);
+            up.settle();
+            if block.text.contains("PG_DBNAME=restored") {
+                let words = said.lines().find_map(|line| line.split_once(" orders in ")).unwrap();
+                exported = words.0.parse::<usize>().ok();
+            }
+            if block.text.contains("orderd publish") {
+                assert!(block.text.contains(&format!("--count {AFTER}")), "{}", block.text);
+            }
+        }
+        drop(end);
+        (exported.unwrap(), publishing.join().unwrap())
+    });
+    assert!(exported >= BEFORE, "the backup has {exported} orders");
+    up.settle();
+    // An erasure is repeated a little later than the rows are back.
+    let all = BEFORE + AFTER + meanwhile - 1;
+    assert!(wait_for(LIMIT, || count() == all), "{} rows, not {all}", count());
+    let shown = format!(
+        "curl --silent --output answer --write-out '%{{http_code}}' 'http://127.0.0.1:8090/order/{erased}' || true"
+    );
+    assert!(wait_for(LIMIT, || run(&shown)[0] == "404"), "the erased order is served");
+    up.stop();
+}
+
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Each `up` of the block, with the commands after it, on a data folder for the test.
