@@ -20,6 +20,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::confirm::confirmed;
+use super::interruption::unless_interrupted;
 use super::progress::Progress;
 use crate::cli::{
     DeadLetterDrop, DeadLetterList, DeadLetterReplay, DeadLetterShow, DeadLettersArgs, DeadLettersCommand,
@@ -31,7 +32,7 @@ use crate::dead_letters::dropping::{DropNote, OrderTable};
 use crate::dead_letters::list;
 use crate::dead_letters::replay::{self, Outcome};
 use crate::dead_letters::store::DeadLetterStore;
-use crate::logging::audit;
+use crate::logging::audit::{Action, Actor};
 use crate::nats::orders_stream;
 use crate::postgres::Connection;
 use crate::postgres::position::{self, PositionKey};
@@ -147,22 +148,27 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
         let follow = || FollowedPosition::start(args.pg.clone(), client.clone(), settings.clone());
         *followed.get_or_init(follow).seq.borrow()
     };
-    let outcomes =
-        replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, || progress.add(1)).await;
+    let by = Actor::os_user();
+    let begun = |key| (key, Action::begin("replay", &by, key, Outcome::Undecided.as_str()));
+    for key in &unknown {
+        begun(key.as_str()).1.became(Outcome::Gone.as_str());
+    }
+    let mut open: HashMap<&str, Action> = letters.iter().map(|letter| begun(letter.key.as_str())).collect();
+    let decided = |key: &str, outcome: &Outcome| {
+        progress.add(1);
+        if let Some(deed) = open.remove(key) {
+            deed.became(outcome.as_str());
+        }
+    };
+    let replayed = replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, decided);
+    let outcomes = unless_interrupted(replayed).await;
+    // The lines of those without an outcome, before what is printed.
+    drop(open);
     progress.finish("dead letters");
-    let outcomes = outcomes.map(|mut outcomes| {
-        outcomes.extend(unknown.iter().map(|key| (key.clone(), Outcome::Gone)));
-        outcomes
-    });
+    let mut outcomes = outcomes.context("the outcome of the replay is not known; run it again")?;
+    outcomes.extend(unknown.iter().map(|key| (key.clone(), Outcome::Gone)));
     let keys: Vec<&str> =
         letters.iter().map(|letter| &letter.key).chain(&unknown).map(String::as_str).collect();
-    let by = audit::Actor::os_user();
-    for key in &keys {
-        let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(*key));
-        let outcome = outcome.map_or("undecided", Outcome::as_str);
-        audit::note("replay", &by, &[("key", *key), ("outcome", outcome)]);
-    }
-    let outcomes = outcomes.context("the outcome of the replay is not known; run it again")?;
     super::print(&if args.json { format!("{}\n", described(&keys, &outcomes)) } else { summary(&outcomes) })?;
     if !args.json {
         explain(&keys, &outcomes);
@@ -305,16 +311,21 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let progress = Progress::new(Some(letters.len() as u64), "dead letters");
-    let by = audit::Actor::os_user();
+    let by = Actor::os_user();
     let table = if letters.is_empty() { None } else { orders(&args.pg).await };
     let mut without_note = 0;
-    for letter in &letters {
-        let dropped = store.discard(&letter.key, &table).await;
-        let dropped = dropped.with_context(|| format!("can't drop {}", letter.key))?;
-        without_note += u64::from(dropped == DropNote::NoRoom);
-        audit::note("drop", &by, &[("key", letter.key.as_str()), ("outcome", "dropped")]);
-        progress.add(1);
-    }
+    let drop_all = async {
+        for letter in &letters {
+            let deed = Action::begin("drop", &by, &letter.key, "incomplete");
+            let dropped = store.discard(&letter.key, &table).await;
+            let dropped = dropped.with_context(|| format!("can't drop {}", letter.key))?;
+            deed.became("dropped");
+            without_note += u64::from(dropped == DropNote::NoRoom);
+            progress.add(1);
+        }
+        Ok(())
+    };
+    unless_interrupted(drop_all).await?;
     progress.finish("dead letters");
     if without_note > 0 {
         let count = counted(without_note, "dead letter");

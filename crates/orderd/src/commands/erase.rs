@@ -14,13 +14,14 @@ use tokio_postgres::error::SqlState;
 
 use super::confirm::confirmed;
 use super::http_client;
+use super::interruption::unless_interrupted;
 use super::progress::Progress;
 use crate::cli::EraseArgs;
 use crate::config::{self, ConfigError, Http, Nats, Postgres, Table};
 use crate::dead_letters::store::DeadLetterStore;
-use crate::erasure::{ConnectedEraser, Eraser, TraceCounts};
+use crate::erasure::{ConnectedEraser, Eraser, OrderTraces, TraceCounts};
 use crate::http::MEMBER;
-use crate::logging::audit;
+use crate::logging::audit::{Action, Actor};
 use crate::nats::stream_scan::Scan;
 use crate::nats::{self, orders_stream};
 use crate::postgres::old_partitions::{self, Hindrance};
@@ -35,6 +36,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Maximum number of ids without data to list.
 const MAX_NAMED: usize = 20;
+
+/// What an error means for the user.
+const INCOMPLETE: &str = "not everything is erased; run this again";
 
 /// Erases each. 1: of one there was nothing, the question was answered by no, or something could not be erased
 /// everywhere.
@@ -105,7 +109,7 @@ async fn erase_each(
     consent: Consent,
     model: &Model,
 ) -> anyhow::Result<ExitCode> {
-    let found = erasing.count_traces(&ids).await?;
+    let found = count(erasing, &ids).await?;
     let (there, missing): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(found).partition(|(_, found)| !found.is_nothing());
     name_missing(missing.iter().map(|(id, _)| id.as_str()));
@@ -118,7 +122,7 @@ async fn erase_each(
     }
     let ids: Vec<String> = there.into_iter().map(|(id, _)| id).collect();
     let progress = Progress::new(Some(ids.len() as u64), model.plural());
-    let erased = erase(erasing, &ids, &progress).await?;
+    let erased = unless_interrupted(erase(erasing, &ids, &progress)).await?;
     progress.finish(model.plural());
     let end = erased.say(model)?;
     Ok(if missing.is_empty() { end } else { ExitCode::FAILURE })
@@ -134,20 +138,21 @@ fn name_missing<'i>(ids: impl ExactSizeIterator<Item = &'i str>) {
     }
 }
 
+async fn count(erasing: &mut ConnectedEraser, ids: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
+    Ok(erasing.find(ids).await?.iter().map(OrderTraces::count).collect())
+}
+
+/// Erases one after the other, with a line in the audit log for each.
 async fn erase(erasing: &mut ConnectedEraser, ids: &[String], progress: &Progress) -> anyhow::Result<Erased> {
-    let erased = erasing.erase(ids, |_| true, || progress.add(1)).await;
-    let by = audit::Actor::os_user();
-    for (index, id) in ids.iter().enumerate() {
-        let outcome = match &erased {
-            Ok(found) if found.get(index).is_some_and(Option::is_some) => "erased",
-            Ok(_) => "not_found",
-            Err(_) => "incomplete",
-        };
-        audit::note("erase", &by, &[("key", id.as_str()), ("outcome", outcome)]);
-    }
+    let by = Actor::os_user();
     let mut all = Erased::default();
-    for traces in erased.context("not everything is erased; run this again")?.into_iter().flatten() {
-        all.add(Erased { orders: 1, traces });
+    let found = erasing.find(ids).await.context(INCOMPLETE)?;
+    for (id, found) in ids.iter().zip(found) {
+        let deed = Action::begin("erase", &by, id, "incomplete");
+        let erased = erasing.erase(id, found, true).await.context(INCOMPLETE)?;
+        deed.became(if erased.is_some() { "erased" } else { "not_found" });
+        erased.into_iter().for_each(|traces| all.add(Erased { orders: 1, traces }));
+        progress.add(1);
     }
     Ok(all)
 }
@@ -216,7 +221,7 @@ async fn erase_all_with(
     let is_whole = first.len() < MAX_LIMIT;
     if is_whole && !matches!(consent, Consent::Given) {
         // Those that were erased a moment ago are not counted.
-        let looked = erasing.count_traces(&first).await?;
+        let looked = count(erasing, &first).await?;
         let mut looked = looked.iter();
         first.retain(|_| looked.next().is_none_or(|traces| !traces.is_nothing()));
     }
@@ -234,6 +239,22 @@ async fn erase_all_with(
         return Ok(end);
     }
     let progress = Progress::new(Some(0), plural);
+    let erased = unless_interrupted(erase_listed(erasing, http, criterion, &progress)).await?;
+    progress.finish(model.plural());
+    if erased.orders == 0 {
+        super::complain(&format!("no {} has {named}", model.noun()));
+        return Ok(ExitCode::FAILURE);
+    }
+    erased.say(model)
+}
+
+/// Erases what the service lists, until it lists nothing more.
+async fn erase_listed(
+    erasing: &mut ConnectedEraser,
+    http: &Http,
+    criterion: &Criterion,
+    progress: &Progress,
+) -> anyhow::Result<Erased> {
     let (mut ids, mut erased) = (HashSet::new(), Erased::default());
     let mut changed = Instant::now();
     loop {
@@ -241,11 +262,11 @@ async fn erase_all_with(
         let new: Vec<_> = found.iter().filter(|id| !ids.contains(*id)).cloned().collect();
         if !new.is_empty() {
             progress.expect(new.len() as u64);
-            erased.add(erase(erasing, &new, &progress).await?);
+            erased.add(erase(erasing, &new, progress).await?);
             ids.extend(new);
             changed = Instant::now();
         } else if found.len() < MAX_LIMIT {
-            break;
+            return Ok(erased);
         } else {
             anyhow::ensure!(
                 changed.elapsed() < VISIBLE_TIMEOUT,
@@ -254,12 +275,6 @@ async fn erase_all_with(
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
-    progress.finish(model.plural());
-    if erased.orders == 0 {
-        super::complain(&format!("no {} has {named}", model.noun()));
-        return Ok(ExitCode::FAILURE);
-    }
-    erased.say(model)
 }
 
 /// All that have a dead letter or a row; the dead letters first, so that a document with both is counted once.
@@ -292,17 +307,20 @@ async fn erase_older(
         return Ok(end);
     }
     let progress = Progress::new(Some(rows + letter_count), plural);
-    let (mut after, mut erased) = (None, Erased::default());
-    for keys in letters.chunks(MAX_LIMIT) {
-        erased.add(erase(erasing, keys, &progress).await?);
-    }
-    loop {
-        let ids = old_rows::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
-        let ids = ids.map_err(postgres::explain)?;
-        let Some(last) = ids.last() else { break };
-        erased.add(erase(erasing, &ids, &progress).await?);
-        after = Some(last.clone());
-    }
+    let erase_all = async {
+        let (mut after, mut erased) = (None, Erased::default());
+        for keys in letters.chunks(MAX_LIMIT) {
+            erased.add(erase(erasing, keys, &progress).await?);
+        }
+        loop {
+            let ids = old_rows::ids(client, table, after.as_deref(), cutoff, MAX_LIMIT as i64).await;
+            let ids = ids.map_err(postgres::explain)?;
+            let Some(last) = ids.last() else { return Ok(erased) };
+            erased.add(erase(erasing, &ids, &progress).await?);
+            after = Some(last.clone());
+        }
+    };
+    let erased = unless_interrupted(erase_all).await?;
     progress.finish(plural);
     erased.say(model)
 }

@@ -14,6 +14,7 @@ pub mod erase;
 pub mod drain_stan;
 
 mod http_client;
+mod interruption;
 mod check_nats;
 mod check_rights;
 mod confirm;

@@ -98,7 +98,7 @@ impl From<Receipt> for Outcome {
 /// one arrives every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it
 /// twice, or being killed in between, makes no second order. One that can't be sent blocks no others. `here` has the
 /// receipts that this process sends itself; `position` returns the sequence up to which the table is complete, if that is
-/// known; `each` is called whenever an outcome is known.
+/// known; `each` is called with the key and the outcome whenever one is known.
 ///
 /// # Errors
 /// NATS can't be reached.
@@ -109,7 +109,7 @@ pub(crate) async fn replay(
     here: Option<broadcast::Receiver<AddressedReceipt>>,
     wait: Duration,
     position: impl Fn() -> Option<u64>,
-    each: impl Fn(),
+    each: impl FnMut(&str, &Outcome),
 ) -> anyhow::Result<HashMap<String, Outcome>> {
     let mut inbox = Inbox::open(store, here).await?;
     let prefix = inbox.prefix.clone();
@@ -155,7 +155,7 @@ struct Outcomes<F> {
     each: F,
 }
 
-impl<F: Fn()> Outcomes<F> {
+impl<F: FnMut(&str, &Outcome)> Outcomes<F> {
     fn sent(&mut self, key: &str, sent: anyhow::Result<Sent>) {
         self.latest = Instant::now();
         match sent {
@@ -170,9 +170,10 @@ impl<F: Fn()> Outcomes<F> {
     fn decided(&mut self, key: String, outcome: Outcome) {
         self.latest = Instant::now();
         self.open.remove(&key);
-        if self.known.insert(key, outcome).is_none() {
-            (self.each)();
+        if !self.known.contains_key(&key) {
+            (self.each)(&key, &outcome);
         }
+        self.known.insert(key, outcome);
     }
 }
 

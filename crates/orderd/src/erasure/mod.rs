@@ -113,7 +113,7 @@ pub(crate) struct ConnectedEraser {
 
 /// The remaining data of an order.
 #[derive(Default)]
-struct OrderTraces {
+pub(crate) struct OrderTraces {
     has_row: bool,
     /// Sequences in the stream: of its own message, and of its replays.
     messages: Vec<u64>,
@@ -125,9 +125,23 @@ impl ConnectedEraser {
     ///
     /// # Errors
     /// What can't be reached.
-    pub(crate) async fn count_traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<TraceCounts>> {
-        let traces = self.traces(keys).await?;
-        Ok(traces.iter().map(OrderTraces::count).collect())
+    pub(crate) async fn find(&mut self, keys: &[String]) -> anyhow::Result<Vec<OrderTraces>> {
+        let mut all = Vec::new();
+        // Before the replays: if a dead letter is gone by now, its replays are in the stream.
+        for key in keys {
+            let has_dead_letter = self.dead_letters.has_any_part(key).await;
+            let has_dead_letter =
+                has_dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
+            all.push(OrderTraces { has_dead_letter, ..Default::default() });
+        }
+        self.look_for_replays(keys).await?;
+        for (key, traces) in keys.iter().zip(&mut all) {
+            let has_row = self.rows.has(key).await;
+            traces.has_row =
+                has_row.with_context(|| format!("can't look for {} in the table", shown(key)))?;
+            traces.messages = self.messages_of(key).await?;
+        }
+        Ok(all)
     }
 
     /// The keys of dead letters whose time is before `cutoff`, in nanoseconds since 1970; the oldest first.
@@ -138,51 +152,21 @@ impl ConnectedEraser {
         list::keys_before(&self.dead_letters, cutoff).await.context("can't list the dead letters")
     }
 
-    /// Erases these orders and says what there was of each. One of which nothing is found is left alone, unless it
-    /// `is_known` otherwise and was not erased before. `each` is called after each.
+    /// Erases an order and says what there was of it. One of which nothing was found is left alone, unless it `is_known`
+    /// otherwise and was not erased before.
     ///
     /// # Errors
     /// What could not be reached or refuses; running it again continues where it stopped.
     pub(crate) async fn erase(
         &mut self,
-        keys: &[String],
-        is_known: impl Fn(&str) -> bool,
-        each: impl Fn(),
-    ) -> anyhow::Result<Vec<Option<TraceCounts>>> {
-        let traces = self.traces(keys).await?;
-        let mut erased = Vec::new();
-        for (key, traces) in keys.iter().zip(traces) {
-            // Memory lags behind erasures of other processes.
-            let is_there =
-                !traces.count().is_nothing() || (is_known(key) && !self.rows.is_erased(key).await?);
-            erased.push(if is_there { Some(self.erase_one(key, traces).await?) } else { None });
-            each();
+        key: &str,
+        found: OrderTraces,
+        is_known: bool,
+    ) -> anyhow::Result<Option<TraceCounts>> {
+        // Memory lags behind erasures of other processes.
+        if found.count().is_nothing() && !(is_known && !self.rows.is_erased(key).await?) {
+            return Ok(None);
         }
-        // Messages that were sent again before the dead letter was gone.
-        self.look_for_replays(keys).await?;
-        for (key, found) in keys.iter().zip(&mut erased) {
-            let Some(found) = found else { continue };
-            found.messages += self.erase_messages(key, &self.replays.of(key)).await?;
-        }
-        Ok(erased)
-    }
-
-    async fn traces(&mut self, keys: &[String]) -> anyhow::Result<Vec<OrderTraces>> {
-        self.look_for_replays(keys).await?;
-        let mut all = Vec::new();
-        for key in keys {
-            let has_row = self.rows.has(key).await;
-            let has_row = has_row.with_context(|| format!("can't look for {} in the table", shown(key)))?;
-            let has_dead_letter = self.dead_letters.has_any_part(key).await;
-            let has_dead_letter =
-                has_dead_letter.with_context(|| format!("can't look for the dead letter {key}"))?;
-            let messages = self.messages_of(key).await?;
-            all.push(OrderTraces { has_row, messages, has_dead_letter });
-        }
-        Ok(all)
-    }
-
-    async fn erase_one(&mut self, key: &str, traces: OrderTraces) -> anyhow::Result<TraceCounts> {
         // In NATS first: whatever happens next, the table gets the key from there.
         let noted = self.dead_letters.note_erased(key).await;
         noted.with_context(|| format!("can't store in NATS that {} is erased", shown(key)))?;
@@ -190,8 +174,13 @@ impl ConnectedEraser {
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
         let deleted = self.dead_letters.delete(key).await;
         deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
-        let messages = self.erase_messages(key, &traces.messages).await?;
-        Ok(TraceCounts { rows, messages, dead_letters: traces.has_dead_letter.into() })
+        let mut messages = self.erase_messages(key, &found.messages).await?;
+        if found.has_dead_letter {
+            // It may have been sent again before it was gone.
+            self.look_for_replays(&[key.to_owned()]).await?;
+            messages += self.erase_messages(key, &self.replays.of(key)).await?;
+        }
+        Ok(Some(TraceCounts { rows, messages, dead_letters: found.has_dead_letter.into() }))
     }
 
     async fn erase_messages(&mut self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {
@@ -303,7 +292,7 @@ impl ConnectedEraser {
 }
 
 impl OrderTraces {
-    fn count(&self) -> TraceCounts {
+    pub(crate) fn count(&self) -> TraceCounts {
         TraceCounts {
             rows: self.has_row.into(),
             messages: self.messages.len() as u64,

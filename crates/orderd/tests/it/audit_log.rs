@@ -1,9 +1,10 @@
 //! The audit log names actor, setting and key, but no token and no content.
 
+use devstack::{Launch, Process, Signal};
 use hyper::Request;
 use serde_json::Value;
 
-use crate::support::{Stack, eventually, order};
+use crate::support::{DEAD, LIMIT, Stack, eventually, order, orders};
 
 const READER: &str = "read-with-this-token";
 const REPLAYER: &str = "replay-with-this-token";
@@ -168,5 +169,62 @@ async fn commands_name_the_user_of_the_operating_system() {
             assert!(line.contains(&part), "{part}: {line}");
         }
         has_no_secret(&errors);
+    }
+}
+
+/// An order that waits for a lock is in the middle of its erasure.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_command_has_a_line_for_each_order_that_it_erased() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&orders(6)).await;
+    stack.wait_settled(6).await;
+    service.wait_len(6).await;
+    let ids = service.ids().await;
+    let lock = stack.sql().await;
+    for (ids, signal, code) in [(&ids[..3], Signal::INT, Some(1)), (&ids[3..], Signal::KILL, None)] {
+        let locked = format!("BEGIN; SELECT 1 FROM orders2 WHERE id = '{}' FOR UPDATE", ids[1]);
+        lock.batch_execute(&locked).await.unwrap();
+        let mut launch = Launch::new("orderd erase", &stack.program, stack.temp_dir.path());
+        launch.args = ["erase", "--yes"].into_iter().map(Into::into).collect();
+        launch.args.extend(ids.iter().map(Into::into));
+        launch.envs = stack.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        launch.envs.push(("LOG_FORMAT".into(), "json".into()));
+        launch.log = Some(stack.temp_dir.path().join(format!("erase-{code:?}.log")));
+        let mut erase = Process::spawn(launch).unwrap();
+        eventually("one is erased", async || (!lines(&erase.log()).is_empty()).then_some(())).await;
+        erase.signal(signal);
+        let status = erase.wait(LIMIT).unwrap();
+        assert_eq!(status.code(), code, "{}", erase.log());
+        let noted = lines(&erase.log());
+        let noted: Vec<_> =
+            noted.iter().map(parts).map(|[action, .., key, outcome]| [action, key, outcome]).collect();
+        let lines = [["erase", ids[0].as_str(), "erased"], ["erase", ids[1].as_str(), "incomplete"]];
+        // Nothing can write a line for what SIGKILL cuts off.
+        assert_eq!(noted, lines[..if code.is_some() { 2 } else { 1 }]);
+        lock.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_that_fails_has_a_line() {
+    let (stack, _service) = Stack::started().await;
+    stack.publish(&["refused", "refused"]).await;
+    stack.wait_settled(2).await;
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await.stdout;
+    let key = |line: &str| serde_json::from_str::<Value>(line).unwrap()["key"].as_str().unwrap().to_owned();
+    let keys: Vec<String> = String::from_utf8(listed).unwrap().lines().map(key).collect();
+    let drop = async |key: &str| {
+        let output = stack.run(&["dead-letters", "drop", "--yes", key], "").await;
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(drop(&keys[0]).await.0, Some(0));
+    let context = stack.jetstream().await;
+    let mut config = context.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    (config.deny_delete, config.deny_purge) = (true, true);
+    context.update_stream(config).await.unwrap();
+    let (code, errors) = drop(&keys[1]).await;
+    assert_eq!(code, Some(1), "{errors}");
+    for part in [r#"action="drop""#, &keys[1], r#"outcome="incomplete""#] {
+        assert!(errors.contains(part), "{part}: {errors}");
     }
 }

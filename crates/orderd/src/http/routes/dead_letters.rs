@@ -105,7 +105,7 @@ impl DeadLettersApi {
             let here = Some(self.receipts.listen());
             let letters = std::slice::from_ref(&letter);
             let position = || self.flow_state.position_in_stream();
-            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, position, || {}).await
+            send_again(&self.store, letters, document, here, OUTCOME_TIMEOUT, position, |_, _| {}).await
         };
         let sent = timeout(2 * OUTCOME_TIMEOUT, sent).await;
         let mut outcomes =

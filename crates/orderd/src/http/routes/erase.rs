@@ -81,6 +81,7 @@ async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let eraser = Eraser { postgres, nats, client: app.client.clone() };
     let _turn = ERASURES.acquire().await?;
     let in_memory = app.cache.contains(id);
-    let found = eraser.connect().await?.erase(&[id.to_owned()], |_| in_memory, || {}).await?;
-    Ok(found.into_iter().any(|found| found.is_some()))
+    let mut eraser = eraser.connect().await?;
+    let found = eraser.find(&[id.to_owned()]).await?.pop().unwrap_or_default();
+    Ok(eraser.erase(id, found, in_memory).await?.is_some())
 }
