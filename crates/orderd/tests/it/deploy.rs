@@ -218,3 +218,16 @@ async fn secrets_come_from_files_as_compose_gives_them() {
     assert_eq!(service.send(asked).await.status, StatusCode::OK);
     assert_eq!(service.get("/metrics").await.status, StatusCode::OK);
 }
+
+/// Whoever stops the service waits for a `SHUTDOWN_DELAY` of a minute, and the 10 s in which the service ends.
+#[test]
+fn systemd_and_compose_wait_until_the_service_has_ended_by_itself() {
+    let unit = read("orderd.service");
+    let unit = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().to_owned();
+    let compose = read("compose.yaml");
+    let service = compose.split("\n  orderd:\n").nth(1).unwrap();
+    let grace = values(service, "stop_grace_period")[0].trim_end_matches('s');
+    for seconds in [unit.as_str(), grace] {
+        assert!(seconds.parse::<u64>().unwrap() > 60 + 10, "{seconds}");
+    }
+}

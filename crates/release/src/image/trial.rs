@@ -15,7 +15,7 @@ use crate::say;
 
 /// Time limit for the start, also on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// Like compose.yaml's `stop_grace_period`.
+/// Time limit for the service to end by itself. compose.yaml's `stop_grace_period` has room for `SHUTDOWN_DELAY` too.
 const STOP: Duration = Duration::from_secs(15);
 const ORDERS: usize = 100;
 const USER: u32 = 65532;
