@@ -83,6 +83,41 @@ fn every_command_is_in_the_readmes() {
     }
 }
 
+/// Of the crates, only that of the service has folders in the map.
+#[test]
+fn every_folder_is_in_the_map_of_the_architecture() {
+    let map = Document::read("ARCHITECTURE.md");
+    let folders = |parent: &str| {
+        let entries = std::fs::read_dir(tools::workspace().join(parent)).unwrap().map(Result::unwrap);
+        let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+        let names = folders.map(|entry| entry.file_name().into_string().unwrap());
+        names.map(|name| (parent.to_owned(), name)).collect::<Vec<_>>()
+    };
+    let top = folders("").into_iter().filter(|(_, name)| {
+        name == ".ci" || !name.starts_with('.') && !["target", "crates"].contains(&name.as_str())
+    });
+    let below = ["crates/", "crates/orderd/src/", "crates/orderd/tests/", "deploy/"].map(folders);
+    let all: Vec<_> = top.chain(below.into_iter().flatten()).collect();
+    assert!(all.len() > 40, "{all:?}");
+    for (parent, name) in all {
+        let path = format!("{parent}{name}");
+        let is_named = |code: &String| {
+            let code = code.trim_end_matches('/');
+            code == name || code == path || code.starts_with(&format!("{path}/"))
+        };
+        assert!(map.code.iter().any(is_named), "{path}");
+    }
+}
+
+/// As the release workflow prints them.
+#[test]
+fn the_changelog_has_notes_for_this_version() {
+    let script = tools::workspace().join(".ci/release-notes");
+    let printed = std::process::Command::new(script).arg(env!("CARGO_PKG_VERSION")).output().unwrap();
+    let notes = String::from_utf8_lossy(&printed.stdout);
+    assert!(printed.status.success() && notes.contains("### "), "{notes}");
+}
+
 #[test]
 fn every_alert_leads_to_its_section() {
     let rules = std::fs::read_to_string(tools::workspace().join("deploy/prometheus/alerts.yml")).unwrap();
