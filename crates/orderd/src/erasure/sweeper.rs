@@ -54,6 +54,8 @@ pub(crate) struct Sweeper {
     /// The generation for which the erased keys of the table were compared with the notes in NATS: a generation begins
     /// when the table went back. `None` once they may have gone back alone.
     compared: Option<u64>,
+    /// Whether the log says that they could not be compared.
+    has_warned: bool,
 }
 
 struct SeenErasure {
@@ -76,6 +78,7 @@ impl Sweeper {
             next_deletion: Instant::now(),
             has_begun: false,
             compared: None,
+            has_warned: false,
         }
     }
 
@@ -109,10 +112,8 @@ impl Sweeper {
             let generation = self.cache.generation();
             if self.compared != Some(generation) {
                 match self.repeat(is_there).await {
-                    Ok(()) => self.compared = Some(generation),
-                    Err(error) => {
-                        tracing::debug!(error = format!("{error:#}"), "can't compare erased keys")
-                    }
+                    Ok(()) => (self.compared, self.has_warned) = (Some(generation), false),
+                    Err(error) => self.warn_of_uncompared(&error),
                 }
             }
             if is_there {
@@ -129,6 +130,19 @@ impl Sweeper {
                 self.seen.values_mut().for_each(|seen| seen.sweeps_left = seen.sweeps_left.saturating_sub(1));
             }
             aligned_interval::next(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Once, until they are compared: this repeats every second while NATS is away.
+    fn warn_of_uncompared(&mut self, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        if std::mem::replace(&mut self.has_warned, true) {
+            tracing::debug!(error, "can't compare erased keys");
+        } else {
+            tracing::warn!(
+                error,
+                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, orders that                  were erased since are served until NATS answers"
+            );
         }
     }
 

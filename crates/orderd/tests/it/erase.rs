@@ -247,14 +247,14 @@ async fn what_is_missing_from_orders_that_are_restored_alone_after_an_erasure_co
 /// A backup of the whole database lacks later erasures: the keys come from NATS.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
-    let stack = Stack::new();
+    let mut stack = Stack::new();
     let mut service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
     stack.publish(&orders(5)).await;
     eventually("all rows are committed", async || (stack.rows() == 5).then_some(())).await;
     let ids = service.ids().await;
-    let sql = |statement: &str| stack.postgres.psql_on("postgres", statement).unwrap();
+    let sql = |stack: &Stack, statement: &str| stack.postgres.psql_on("postgres", statement).unwrap();
     service.stop();
-    for backup in ["backup_1", "backup_2"] {
+    for backup in ["backup_1", "backup_2", "backup_3"] {
         eventually("nobody is connected", async || {
             stack.postgres.psql_on("postgres", &format!("CREATE DATABASE {backup} TEMPLATE demo1")).ok()
         })
@@ -267,15 +267,26 @@ async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
     }
     stack.publish(&[order("later")]).await;
     eventually("it is committed", async || (stack.rows() == 4).then_some(())).await;
-    // While it runs, and while it is stopped.
-    for (is_running, backup) in [(true, "backup_1"), (false, "backup_2")] {
+    // While it runs, while it is stopped, and while NATS, which has the erased keys, is stopped too.
+    for (is_running, has_nats, backup) in
+        [(true, true, "backup_1"), (false, true, "backup_2"), (false, false, "backup_3")]
+    {
         if !is_running {
             service.stop();
         }
-        sql("DROP DATABASE demo1 WITH (FORCE)");
-        sql(&format!("ALTER DATABASE {backup} RENAME TO demo1"));
+        sql(&stack, "DROP DATABASE demo1 WITH (FORCE)");
+        sql(&stack, &format!("ALTER DATABASE {backup} RENAME TO demo1"));
+        if !has_nats {
+            stack.nats.stop();
+        }
         if !is_running {
-            service = stack.serve(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+            service = stack.start(&[("HTTP_ERASE_TOKEN", "eraser")]).await;
+        }
+        if !has_nats {
+            let words = "orders that were erased since are served until NATS answers";
+            eventually("the log warns", async || service.process.log().contains(words).then_some(())).await;
+            assert_eq!(service.get(&format!("/order/{}", ids[1])).await.status, StatusCode::OK);
+            stack.nats.start_again().unwrap();
         }
         eventually("erased orders are gone", async || {
             // Queried together with the keys: before the service sweeps, the backup has five rows, and none later.
