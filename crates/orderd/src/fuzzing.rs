@@ -18,6 +18,9 @@ use crate::pipeline::{ChannelDepths, Context};
 /// The key of the one order.
 pub const KEY: &str = "1700000000123456789-42";
 
+/// The key of an order that was erased.
+pub const ERASED: &str = "1700000000123456789-41";
+
 /// Time limit for the first bytes of a response, which only a stuck server exceeds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -114,6 +117,7 @@ async fn app_with(args: &[&str]) -> anyhow::Result<Arc<App>> {
     let order = order.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let entry = context.cache.entry_builder().entry_of(&order)?;
     context.cache.insert(0, vec![entry], None, WantedInserts::default());
+    context.cache.erase(&ERASED.into());
     context.health.up(Part::Fill);
     Ok(App::new(&context, Arc::new(ChannelDepths::default())))
 }

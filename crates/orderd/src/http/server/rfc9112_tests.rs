@@ -1,52 +1,103 @@
 //! Conformance with RFC 9112 and 9110 on every route, on the fast path and through hyper.
 
-use crate::fuzzing::{HttpHarness, KEY};
+use crate::fuzzing::{ERASED, HttpHarness, KEY};
 
-/// A well-formed target for each route. `KEY` stands for the single order.
-const TARGETS: [&str; 19] = [
+/// A well-formed target for each route. `KEY` stands for the single order, and `ERASED` for one that was erased.
+const TARGETS: [&str; 23] = [
     "/",
     "/mem_len",
     "/order_pages/last",
     "/order_pages/1",
     "/order/KEY",
-    "/order/1-1",
+    "/order/ERASED",
+    "/order/",
     "/order?order_uid=b563feb7b2b84b6test",
     "/orders?order_uid=b563feb7b2b84b6test",
     "/orders?full=true",
     "/events",
     "/dead_letters",
     "/dead_letters/1-1",
+    "/dead_letters/1-1/replay",
     "/healthz",
     "/readyz",
     "/metrics",
     "/openapi.json",
     "/docs",
     "/session",
+    "/style.css",
+    "/app.js",
     "/nothing",
 ];
 
-/// Routes that need neither NATS nor PostgreSQL, with the status of a good request.
-const ANSWERED: [(&str, &str); 12] = [
+/// Routes that need neither NATS nor PostgreSQL, with the status of a good request. `/readyz` says that both are away.
+const ANSWERED: [(&str, &str); 17] = [
     ("/", "200"),
     ("/mem_len", "200"),
+    ("/order_pages/last", "200"),
     ("/order_pages/1", "200"),
     ("/order/KEY", "200"),
+    ("/order/ERASED", "404"),
     ("/order?order_uid=b563feb7b2b84b6test", "200"),
     ("/orders?order_uid=b563feb7b2b84b6test", "200"),
     ("/orders?full=true", "200"),
     ("/healthz", "200"),
+    ("/readyz", "503"),
     ("/metrics", "200"),
     ("/openapi.json", "200"),
     ("/docs", "200"),
+    ("/style.css", "200"),
+    ("/app.js", "200"),
     ("/nothing", "404"),
 ];
+
+/// Routes that wait for NATS or PostgreSQL, with their status where neither answers.
+const WAITING: [(&str, &str); 2] = [("/dead_letters", "503"), ("/order/", "503")];
+
+/// A good request in all its forms.
+const FORMS: [&str; 17] = [
+    "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "GET @ HTTP/1.1\r\nHOST:localhost\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: \t localhost \t\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost:8090\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: [::1]\r\na:\r\n\r\n",
+    "GET http://localhost@ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "GET http://localhost:80@ HTTP/1.1\r\nhost: other\r\n\r\n",
+    // An empty line before a request, and lines that end by LF alone.
+    "\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "GET @ HTTP/1.1\nhost: localhost\n\n",
+    "GET @ HTTP/1.0\r\n\r\n",
+    "GET @ HTTP/1.0\r\nhost: localhost\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\nrange: bytes=0-0\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\na: \u{e9}\u{ff}\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "GET @ HTTP/1.1\r\nhost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nt: u\r\n\r\n",
+];
+
+/// A token with all rights, and the paths that need none.
+const TOKEN: &str = "a-token-with-all-rights";
+const OPEN: [&str; 9] =
+    ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/style.css", "/app.js", "/nothing"];
+
+fn with_tokens() -> HttpHarness {
+    let settings = ["--http-token", "--http-replay-token", "--http-erase-token"];
+    HttpHarness::with(&settings.map(|setting| [setting, TOKEN]).concat()).unwrap()
+}
+
+/// The request with that token, after its first line.
+fn signed(request: &str) -> String {
+    let begin = request.len() - request.trim_start().len();
+    let line = request[begin..].find('\n').unwrap() + begin + 1;
+    format!("{}authorization: Bearer {TOKEN}\r\n{}", &request[..line], &request[line..])
+}
 
 /// A header that moves a request off the fast path without changing its meaning.
 const LONG_WAY: &str = "\r\nexpect: nothing\r\n";
 
 /// The request of a case: `@` stands for the target, and `(at)` for that character.
 fn request(case: &str, target: &str) -> String {
-    case.replace('@', target).replace("KEY", KEY).replace("(at)", "@")
+    case.replace('@', target).replace("KEY", KEY).replace("ERASED", ERASED).replace("(at)", "@")
 }
 
 fn response(harness: &HttpHarness, request: &str) -> String {
@@ -72,7 +123,7 @@ fn assert_statuses(harness: &HttpHarness, request: &str, right: &[&str]) {
 
 #[test]
 fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
-    let harness = HttpHarness::new().unwrap();
+    let (harness, with_tokens) = (HttpHarness::new().unwrap(), with_tokens());
     for case in [
         "GET @ HTTP/1.1\r\n",
         "GET @ HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n",
@@ -128,7 +179,9 @@ fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
         "GET * HTTP/1.1\r\nhost: localhost\r\n",
     ] {
         for target in TARGETS {
-            assert_statuses(&harness, &request(&format!("{case}\r\n"), target), &["400"]);
+            let request = request(&format!("{case}\r\n"), target);
+            assert_statuses(&harness, &request, &["400"]);
+            assert_statuses(&with_tokens, &request, &["400"]);
         }
     }
 }
@@ -137,28 +190,47 @@ fn malformed_requests_are_400_on_every_route_and_end_the_connection() {
 fn well_formed_requests_of_any_form_are_answered_as_the_plain_one() {
     let harness = HttpHarness::new().unwrap();
     for (target, status) in ANSWERED {
-        for case in [
-            "GET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
-            "GET @ HTTP/1.1\r\nHOST:localhost\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: \t localhost \t\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost:8090\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: [::1]\r\na:\r\n\r\n",
-            "GET http://localhost@ HTTP/1.1\r\nhost: localhost\r\n\r\n",
-            "GET http://localhost:80@ HTTP/1.1\r\nhost: other\r\n\r\n",
-            // An empty line before a request, and lines that end by LF alone.
-            "\r\nGET @ HTTP/1.1\r\nhost: localhost\r\n\r\n",
-            "GET @ HTTP/1.1\nhost: localhost\n\n",
-            "GET @ HTTP/1.0\r\n\r\n",
-            "GET @ HTTP/1.0\r\nhost: localhost\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\nrange: bytes=0-0\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\na: \u{e9}\u{ff}\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-            "GET @ HTTP/1.1\r\nhost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nt: u\r\n\r\n",
-        ] {
+        for case in FORMS {
             assert_statuses(&harness, &request(case, target), &[status]);
         }
+    }
+}
+
+#[test]
+fn with_tokens_a_request_in_any_form_needs_one_where_orders_are() {
+    let harness = with_tokens();
+    for (target, status) in ANSWERED {
+        for case in FORMS {
+            let request = request(case, target);
+            assert_statuses(&harness, &signed(&request), &[status]);
+            assert_statuses(&harness, &request, &[if OPEN.contains(&target) { status } else { "401" }]);
+        }
+    }
+}
+
+/// Few requests: each takes as long as the service waits.
+#[test]
+fn routes_that_wait_for_servers_end_in_good_order_where_none_answers() {
+    let harness = HttpHarness::new().unwrap();
+    for (target, status) in WAITING {
+        for method in ["GET", "HEAD"] {
+            let case = format!(
+                "{method} @ HTTP/1.1\r\nhost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            );
+            assert_statuses(&harness, &request(&case, target), &[status, "200"]);
+        }
+    }
+}
+
+/// Its response ends with the connection.
+#[test]
+fn events_are_answered_in_any_form() {
+    let (harness, with_tokens) = (HttpHarness::new().unwrap(), with_tokens());
+    for case in FORMS {
+        let request = request(case, "/events");
+        assert_statuses(&harness, &request, &["200"]);
+        assert_statuses(&with_tokens, &signed(&request), &["200"]);
+        assert_statuses(&with_tokens, &request, &["401"]);
     }
 }
 
@@ -235,20 +307,24 @@ fn head_is_answered_as_get_without_the_body() {
 
 #[test]
 fn methods_that_a_route_lacks_are_405_with_those_it_has() {
-    let harness = HttpHarness::new().unwrap();
+    let (harness, with_tokens) = (HttpHarness::new().unwrap(), with_tokens());
     for target in TARGETS {
         for method in ["TRACE", "PUT", "PATCH", "get", "PURGE", "QUERY"] {
             let case = format!("{method} @ HTTP/1.1\r\nhost: localhost\r\n\r\n");
             let request = request(&case, target);
-            let response = response(&harness, &request);
-            let right = if target == "/nothing" { "404" } else { "405" };
-            assert_eq!(statuses(&response), [right], "{request}: {response}");
-            let allow = header(&response, "allow");
-            assert_eq!(
-                allow.is_some_and(|methods| !methods.is_empty()),
-                right == "405",
-                "{request}: {response}"
-            );
+            for (harness, request) in [(&harness, request.clone()), (&with_tokens, signed(&request))] {
+                let response = response(harness, &request);
+                let right = if target == "/nothing" { "404" } else { "405" };
+                assert_eq!(statuses(&response), [right], "{request}: {response}");
+                let allow = header(&response, "allow");
+                // Without tokens for it, nothing can be replayed.
+                let is_allowed = right == "405" && (request.contains(TOKEN) || !target.ends_with("/replay"));
+                assert_eq!(
+                    allow.is_some_and(|methods| !methods.is_empty()),
+                    is_allowed,
+                    "{request}: {response}"
+                );
+            }
         }
     }
 }
