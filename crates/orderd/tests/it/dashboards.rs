@@ -233,8 +233,13 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_but_the_names_of_the_seed
         are_known.then_some(metrics)
     })
     .await;
+    let version = Command::new(&stack.program).arg("--version").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap();
+    let (version, revision) = version.trim().strip_prefix("orderd ").unwrap().split_once(" (").unwrap();
+    let revision = revision.trim_end_matches(')').replace("unknown commit", "unknown");
+    let build = format!("orderd_build_info{{revision=\"{revision}\",version=\"{version}\"}} 1\n");
     for line in [
-        "orderd_build_info{revision=\"",
+        build.as_str(),
         "process_cpu_seconds_total ",
         "process_resident_memory_bytes ",
         "process_open_fds ",
