@@ -1,12 +1,13 @@
 //! A trace from a publisher's header to the commit, received by a test collector; and untraced messages.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use devstack::Signal;
+use devstack::{Signal, TempDir};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,8 +20,14 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
+use crate::access::Certificates;
 use crate::support::{Service, Stack, eventually, order};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -40,11 +47,25 @@ struct Received {
 /// Takes spans by OTLP.
 struct Collector {
     addr: SocketAddr,
+    scheme: &'static str,
     received: Arc<Mutex<Received>>,
 }
 
 impl Collector {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// With a certificate for `localhost`.
+    async fn by_tls(files: &Certificates) -> Self {
+        let chain = CertificateDer::pem_file_iter(&files.certificate).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        Self::with(Some(Arc::new(config).into())).await
+    }
+
+    async fn with(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Received>>::default();
@@ -52,27 +73,25 @@ impl Collector {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 to.lock().unwrap().connections += 1;
-                let to = to.clone();
-                let answer = service_fn(move |request: Request<Incoming>| {
-                    let to = to.clone();
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = body.collect().await?.to_bytes();
-                        let spans = ExportTraceServiceRequest::decode(body).unwrap();
-                        to.lock().unwrap().requests.push((Request::from_parts(head, ()), spans));
-                        Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
-                    }
-                });
+                let (to, tls) = (to.clone(), tls.clone());
                 tokio::spawn(async move {
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
+                    match tls {
+                        None => serve_spans(stream, to).await,
+                        // A client that does not trust the certificate ends the handshake.
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve_spans(stream, to).await,
+                            Err(_) => {}
+                        },
+                    }
                 });
             }
         });
-        Self { addr, received }
+        Self { addr, scheme, received }
     }
 
     fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+        let host = if self.scheme == "https" { "localhost".into() } else { self.addr.ip().to_string() };
+        format!("{}://{host}:{}", self.scheme, self.addr.port())
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -90,6 +109,20 @@ impl Collector {
         })
         .await
     }
+}
+
+async fn serve_spans(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, to: Arc<Mutex<Received>>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let to = to.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let spans = ExportTraceServiceRequest::decode(body).unwrap();
+            to.lock().unwrap().requests.push((Request::from_parts(head, ()), spans));
+            Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
 }
 
 /// An attribute as text.
@@ -184,6 +217,33 @@ async fn a_trace_is_followed_from_the_publishers_header_to_the_commit() {
     assert_eq!(headers, ["abc=".into(), "application/x-protobuf".into(), collector.addr.to_string()]);
     let resource = format!("{:?}", request.resource_spans[0].resource);
     assert!(resource.contains("shop") && resource.contains("deployment.environment.name"), "{resource}");
+}
+
+/// `SSL_CERT_FILE` names the authority, as for OpenSSL.
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_are_sent_by_tls_to_a_collector_whose_authority_is_trusted() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (files, others) = (Certificates::new(dir.path()), Certificates::new(other.path()));
+    let (stack, collector) = (Stack::new(), Collector::by_tls(&files).await);
+    let serve = async |authority: &Path| {
+        let trusted = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+        let service = serve_traced(&stack, &collector, &trusted).await;
+        publish(&stack, "traceparent", &traceparent("01"), &order("traced")).await;
+        service
+    };
+    let mut service = serve(&others.authority).await;
+    eventually("the log has the reason", async || {
+        let log = service.process.log();
+        let line = log.lines().find(|line| line.contains("the collector does not accept spans"))?;
+        assert!(line.contains("certificate"), "{line}");
+        Some(())
+    })
+    .await;
+    assert_eq!(service.stop(), Some(0));
+    assert!(collector.spans().is_empty(), "sent to a server that nobody vouches for");
+    let _service = serve(&files.authority).await;
+    let span = collector.named("process TESTING", 1).await.remove(0);
+    assert_eq!(hex(&span.trace_id), TRACE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
