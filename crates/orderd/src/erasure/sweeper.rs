@@ -141,7 +141,8 @@ impl Sweeper {
         } else {
             tracing::warn!(
                 error,
-                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, orders that                  were erased since are served until NATS answers"
+                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, orders that \
+                 were erased since are served until NATS answers"
             );
         }
     }

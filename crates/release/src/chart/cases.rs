@@ -99,7 +99,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "a port that is none, without a NetworkPolicy",
-        "{settings: {NATS_HOST: n, NATS_PORT: 'tcp://10.0.0.1:4222', PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {enabled: false}}",
+        "{settings: {NATS_HOST: nats, NATS_PORT: 'tcp://10.0.0.1:4222', PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {enabled: false}}",
         Refused("settings.NATS_PORT is \"tcp://10.0.0.1:4222\", which is not a port"),
     ),
     case(
