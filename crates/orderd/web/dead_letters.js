@@ -88,6 +88,8 @@ function reasons() {
   select.onchange = () => {
     reason = select.value;
     filter();
+    // It was about others.
+    $("dead-said")?.replaceChildren();
   };
   return select;
 }
@@ -122,7 +124,7 @@ function countWaiting() {
 
 // Replays or drops them one by one, so that the service has time for other requests.
 function all() {
-  const outcome = h("span", { class: "note", role: "status", tabindex: -1 });
+  const outcome = h("span", { id: "dead-said", class: "note", role: "status", tabindex: -1 });
   const replayAll = h("button", { type: "button", id: "dead-replay-all" });
   const dropAll = h("button", { type: "button", id: "dead-drop-all" });
   const each = async (keys, act, wanted, progress, end) => {

@@ -27,6 +27,11 @@ export function stop() {
   going?.abort();
 }
 
+// Another search: what was said is about the former one. A download that is going on says more.
+export function forget() {
+  if (going === null) $("find-said").textContent = "";
+}
+
 async function start(query, model, format) {
   const mine = (going = new AbortController());
   const name = `${model.replace(/[^\p{L}\p{N}.-]+/gu, "_")}-${new Date().toISOString().slice(0, 10)}.${format.extension}`;
@@ -43,6 +48,7 @@ async function start(query, model, format) {
     // If the user closes the picker, no message is needed.
     tell(error.name === "AbortError" ? "downloadStopped" : "downloadFailed", count);
   } finally {
+    going = null;
     busy(false);
   }
 }

@@ -38,6 +38,7 @@ export function forget() {
 export async function show(search) {
   const mine = ++shown;
   const query = new URLSearchParams(search);
+  download.forget();
   fillForm(query);
   $("find-list").replaceChildren(h("p", { class: "note" }, t("loading")));
   links(query, {});

@@ -88,11 +88,15 @@ async fn dead_letters_are_filtered_corrected_and_sent_again_together() {
     browser.script(typed).await;
     browser.click("#dead-replay-all").await;
     browser.reads(".letter-tools", "1 of 2 accepted.").await;
+    let outcome = "document.getElementById('dead-said').textContent";
+    browser.holds(&format!("{outcome} === '1 of 2 accepted.'")).await;
     service.wait_len(2).await;
     let found = service.get("/orders?order_uid=typed").await.json();
     assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
     browser.script(&select.replace("{}", "missing_member")).await;
     browser.reads("#dead-list", "Refused again: A required member is missing").await;
+    // The outcome was that of another list.
+    browser.holds(&format!("{outcome} === ''")).await;
     browser.click("#language").await;
     browser.reads("#dead-replay-all", "Отправить снова 1 показанное").await;
 }

@@ -175,6 +175,9 @@ async fn what_is_found_is_written_to_a_file_piece_by_piece_once_each() {
     let named = browser.script("return [suggested.startsWith('order-'), suggested.endsWith('.jsonl')]").await;
     assert_eq!(named, json!([true, true]));
 
+    // Another search says nothing of it.
+    browser.go(&format!("{}#/find", url(&service))).await;
+    browser.holds("document.getElementById('find-said').textContent === ''").await;
     // After a failure, no file remains that looks complete.
     browser.script("window.fetch = () => Promise.reject(new TypeError())").await;
     browser.click("#find-jsonl").await;
