@@ -154,7 +154,7 @@ async function begin() {
     [known.signedIn, known.lacksRead, asked] = [true, false, null];
     open();
   }, () => {
-    deadLetters.forgetDrafts();
+    deadLetters.abandon();
     closed();
   });
   onSignInNeeded((right, status) => known.signedIn && closed(right, status));

@@ -12,11 +12,15 @@ let shown = 0;
 let mayReplay = false;
 let list = null;
 let known = new Set();
-// The functions that replay and drop each that still waits, by key; and the reason that filters the list.
+// What can be done about each that still waits, by key; and the reason that filters the list.
 let actions = new Map();
 // Typed corrections that are not accepted yet, by key, so that a sign-in or another view does not lose them.
 const drafts = new Map();
 let reason = "";
+// Actions for which the page has asked for a token: they go on after the sign-in. Another view ends them.
+let unfinished = [];
+// Replays or drops several of the list.
+let together = null;
 // The numbers of the oldest and of the newest that were listed.
 let oldest = 0;
 let newest = 0;
@@ -27,9 +31,11 @@ export async function show(signedIn) {
   $("dead-how").textContent = t(mayReplay ? "deadHow" : "deadNoToken");
   $("dead-list").replaceChildren(h("p", { class: "note" }, t("loading")));
   try {
-    const letters = await deadLetters();
+    const letters = await listed();
     const others = await corrected(letters);
-    if (mine === shown) begin(letters, others);
+    if (mine !== shown) return;
+    begin(letters, others);
+    await finish();
   } catch (error) {
     if (mine === shown) $("dead-list").replaceChildren(failure(error, () => show(signedIn)));
   }
@@ -41,7 +47,53 @@ export function forget() {
   $("dead-list").replaceChildren();
 }
 
-export const forgetDrafts = () => drafts.clear();
+// Signed out by the user: nothing that was typed or confirmed is left for another one.
+export function abandon() {
+  drafts.clear();
+  unfinished = [];
+}
+
+addEventListener("hashchange", () => (unfinished = []));
+
+// The newest. Those of an unfinished action may be older: then as many as before.
+async function listed() {
+  const until = unfinished.length > 0 ? oldest : Infinity;
+  const letters = [];
+  for (let before;;) {
+    const page = await deadLetters(before);
+    letters.push(...page);
+    before = page.at(-1)?.number;
+    if (page.length < LISTED || before <= until) return letters;
+  }
+}
+
+async function finish() {
+  const actions = unfinished.splice(0);
+  for (const [index, action] of actions.entries()) {
+    await action();
+    if (unfinished.length > 0) {
+      unfinished.push(...actions.slice(index + 1));
+      return;
+    }
+  }
+}
+
+const needsToken = (outcome) => ["signed_out", "forbidden"].includes(outcome);
+
+// Whether the page has asked for a token. The action goes on after the sign-in.
+function isUnfinished(outcome, action) {
+  const asked = needsToken(outcome) && !$("view-signin").hidden;
+  if (asked) unfinished.push(action);
+  return asked;
+}
+
+// Replays or drops one of them.
+async function alone(key, act) {
+  const letter = actions.get(key);
+  if (!letter || isUnfinished(await act(letter), () => alone(key, act))) return;
+  // The button that had the focus was disabled or is gone.
+  if (document.activeElement === document.body) letter.outcome.focus();
+}
 
 // The dead letters with a typed correction that are not among the newest; one that is gone is left out.
 async function corrected(letters) {
@@ -68,6 +120,7 @@ export async function refresh() {
 function begin(letters, others = []) {
   known = new Set();
   actions = new Map();
+  together = null;
   newest = letters[0]?.number ?? 0;
   list = h("ul", { class: "letters" }, ...others.map(item), ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
@@ -127,36 +180,40 @@ function all() {
   const outcome = h("span", { id: "dead-said", class: "note", role: "status", tabindex: -1 });
   const replayAll = h("button", { type: "button", id: "dead-replay-all" });
   const dropAll = h("button", { type: "button", id: "dead-drop-all" });
-  const each = async (keys, act, wanted, progress, end) => {
+  together = async (task) => {
+    const { keys, act, wanted, progress, end } = task;
     replayAll.disabled = dropAll.disabled = true;
     const mine = shown;
-    let done = 0;
-    for (const [index, key] of keys.entries()) {
+    for (; task.next < keys.length; task.next += 1) {
       if (mine !== shown) return;
-      outcome.textContent = t(progress, { sent: index, count: keys.length });
-      const letter = actions.get(key);
+      outcome.textContent = t(progress, { sent: task.next, count: keys.length });
+      const letter = actions.get(keys[task.next]);
       const became = letter && (await act(letter));
-      // The user has to sign in first.
-      if (["signed_out", "forbidden"].includes(became)) break;
-      done += Number(became === wanted);
+      if (isUnfinished(became, () => together?.(task)) || needsToken(became)) break;
+      task.done += Number(became === wanted);
     }
-    outcome.textContent = t(end, { done, count: keys.length });
+    outcome.textContent = t(end, { done: task.done, count: keys.length });
     replayAll.disabled = dropAll.disabled = false;
     // The button that had the focus is hidden if nothing is left.
     if (document.activeElement === document.body) outcome.focus();
   };
-  replayAll.onclick = () => each(waiting(), (letter) => letter.send(), "taken_in", "deadProgress", "deadAllSent");
+  replayAll.onclick = () => together({
+    keys: waiting(), next: 0, done: 0, act: (letter) => letter.sendTyped(), wanted: "taken_in", progress: "deadProgress", end: "deadAllSent",
+  });
   dropAll.onclick = async () => {
     const keys = waiting();
     if (!(await confirmed(t("deadDropAllAsk", { count: keys.length })))) return;
-    await each(keys, (letter) => letter.drop(), "dropped", "deadDropProgress", "deadAllDropped");
+    await together({
+      keys, next: 0, done: 0, act: (letter) => letter.drop(), wanted: "dropped", progress: "deadDropProgress", end: "deadAllDropped",
+    });
   };
   return h("div", { class: "letter-do" }, replayAll, dropAll, outcome);
 }
 
 function more(letters) {
   if (letters.length > 0) oldest = letters.at(-1).number;
-  const button = h("button", { type: "button", hidden: letters.length < LISTED }, t("deadMore"));
+  const isLast = letters.length === 0 || letters.length % LISTED > 0;
+  const button = h("button", { type: "button", hidden: isLast }, t("deadMore"));
   button.onclick = async () => {
     const mine = shown;
     const earlier = await deadLetters(oldest).catch(() => null);
@@ -214,8 +271,8 @@ function again(letter) {
     button.disabled = false;
     return became.outcome;
   };
-  const correct = correction(letter, send);
-  button.onclick = () => send();
+  const correct = correction(letter);
+  button.onclick = () => alone(letter.key, (found) => found.send());
   const dropButton = h("button", { type: "button", "aria-label": `${t("deadDrop")} ${letter.key}` }, t("deadDrop"));
   // Nothing else can be done about a message that has left the dead letters.
   const removeControls = () => {
@@ -238,13 +295,11 @@ function again(letter) {
   };
   dropButton.onclick = async () => {
     if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
-    await dropLetter();
-    // The focused button is gone.
-    if (!dropButton.isConnected) outcome.focus();
+    await alone(letter.key, (found) => found.drop());
   };
   // A typed correction counts here too.
   const sendTyped = () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined);
-  actions.set(letter.key, { send: sendTyped, drop: dropLetter });
+  actions.set(letter.key, { outcome, send, sendTyped, drop: dropLetter });
   return h("div", {}, h("div", { class: "letter-do" }, button, dropButton, outcome), correct);
 }
 
@@ -271,12 +326,15 @@ function confirmed(question) {
 }
 
 // The document to send instead of the payload.
-function correction(letter, send) {
+function correction(letter) {
   const text = h("textarea", { rows: 8, spellcheck: "false", "aria-label": `${t("deadCorrected")} ${letter.key}` });
   const button = h("button", { type: "button", "aria-label": `${t("deadSendCorrected")} ${letter.key}` }, t("deadSendCorrected"));
   text.value = drafts.get(letter.key) ?? "";
   text.oninput = () => drafts.set(letter.key, text.value);
-  button.onclick = () => text.value.trim() && send(text.value);
+  button.onclick = () => {
+    const typed = text.value;
+    if (typed.trim()) alone(letter.key, (found) => found.send(typed));
+  };
   const details = h("details", { class: "correct", open: text.value !== "" }, h("summary", {}, t("deadCorrect")), text, button);
   details.addEventListener("toggle", async () => {
     const whole = await deadLetter(letter.key).catch(() => null);

@@ -233,10 +233,8 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
     browser.holds(&typed).await;
     browser.click(&format!("{letter} .correct button")).await;
     browser.reads("#view-signin", "Sign in").await;
+    // After the sign-in, it is sent.
     browser.keys("#token", "open-sesame\u{e007}").await;
-    browser.reads(&letter, "Send corrected").await;
-    browser.holds(&typed).await;
-    browser.click(&format!("{letter} .correct button")).await;
     browser.reads(&letter, "Accepted.").await;
     service.wait_len(1).await;
 
@@ -250,6 +248,71 @@ async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_ask
     browser.reads("#dead-list", "Not a JSON object").await;
     let left = "return [...document.querySelectorAll('textarea')].filter((text) => text.value !== '').length";
     assert_eq!(browser.script(left).await, 0);
+}
+
+/// Orders are open here, so that only these actions ask for a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_action_is_done_after_the_sign_in_that_it_asks_for() {
+    const ALL: u64 = 51;
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&vec!["7"; ALL as usize]).await;
+    stack.wait_settled(ALL).await;
+    let browser = open(&service).await;
+    let count = async || service.get("/dead_letters").await.json().as_array().unwrap().len();
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop all 50 shown").await;
+    browser.click("#dead-list > button").await;
+    browser.reads("#dead-drop-all", "Drop all 51 shown").await;
+    let drop_first = "#dead-list .letter:first-child .letter-do button:nth-child(2)";
+    // Another view ends what was confirmed.
+    browser.click(drop_first).await;
+    browser.click("dialog .primary").await;
+    browser.reads("#signin-why", "Your action is carried out once you have signed in.").await;
+    browser.click("nav [data-view=live]").await;
+    browser.reads("#view-live", "Orders as they arrive").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-list .letter:nth-child(2)", "Not a JSON object").await;
+    browser.click("#dead-list .letter:nth-child(2) .letter-do button").await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#dead-list .letter:nth-child(2)", "Refused again: Not a JSON object").await;
+    assert_eq!(browser.text("#dead-list .letter:first-child .letter-do .note").await, "");
+    let key = browser.script("return document.querySelector('.letter').dataset.key").await;
+    let kept = service.get(&format!("/dead_letters/{}", key.as_str().unwrap())).await;
+    assert_eq!(kept.status, 200);
+
+    // Of a bulk action, also those that are not among the newest.
+    browser.click("#dead-list > button").await;
+    browser.reads("#dead-drop-all", "Drop all 51 shown").await;
+    let forget = "return fetch('session', { method: 'DELETE' }).then((answer) => answer.status)";
+    browser.script(forget).await;
+    browser.click("#dead-drop-all").await;
+    browser.click("dialog .primary").await;
+    browser.reads("#view-signin", "Sign in").await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(ALL + 2).await;
+    browser.console().await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(".letter-tools", "51 of 51 dropped.").await;
+    // The one that came after the question stays.
+    assert_eq!(count().await, 1);
+    browser.holds("document.activeElement.id === 'dead-said'").await;
+    is_sound(&browser, "dead letters that were dropped after a sign-in").await;
+    browser.resize(1280, 800).await;
+
+    // A single one.
+    let letter = ".letter[data-reason=invalid_json]";
+    browser.click("nav [data-view=live]").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads(letter, "Not JSON").await;
+    browser.script(forget).await;
+    browser.click(drop_first).await;
+    browser.click("dialog .primary").await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(letter, "Dropped.").await;
+    assert_eq!(count().await, 0);
 }
 
 /// The list has the newest 50. Where some of them are dropped, older ones that were not asked for do not join them.
@@ -457,9 +520,9 @@ async fn an_action_that_the_session_lacks_the_right_for_asks_for_a_further_token
     browser.click(&format!("{letter} .correct button")).await;
     browser.reads("#signin-why", "you keep the rights that you have").await;
     browser.keys("#token", "replay-with-this\u{e007}").await;
-    browser.reads(letter, "Send corrected").await;
-    browser.click(&format!("{letter} .correct button")).await;
     browser.reads(letter, "Accepted.").await;
+    // The replay of all that another view ended is not done.
+    assert_eq!(browser.text(".letter[data-reason=invalid_json] .letter-do .note").await, "");
     browser.click("nav [data-view=live]").await;
     browser.reads("#live-list", "mended").await;
 }
