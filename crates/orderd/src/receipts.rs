@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::config::Settings;
 use crate::flow_state::Watermark;
 use crate::metrics::Metrics;
-use crate::nats::headers::{DETAIL, MAX_TEXT, PATH, printable};
+use crate::nats::headers::{DETAIL, MAX_TEXT, OFFSET, PATH, printable};
 use crate::nats::intake_message::{Message, StreamPosition};
 use crate::subject::{self, DEAD_PREFIX};
 
@@ -120,11 +120,13 @@ pub(crate) struct Receipt {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) refused: Option<String>,
     pub(crate) key: String,
-    /// The reason in words, and the JSON path: in headers, like those of a dead letter.
+    /// The reason in words, the JSON path, and the offset in bytes: in headers, like those of a dead letter.
     #[serde(skip)]
     pub(crate) detail: String,
     #[serde(skip)]
     pub(crate) path: Option<String>,
+    #[serde(skip)]
+    pub(crate) offset: Option<usize>,
 }
 
 impl Receipt {
@@ -133,7 +135,8 @@ impl Receipt {
         let receipt: Self = serde_json::from_slice(&message.payload).ok()?;
         let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
         let detail = header(DETAIL).unwrap_or_default();
-        Some(Self { detail, path: header(PATH), ..receipt })
+        let offset = header(OFFSET).and_then(|offset| offset.parse().ok());
+        Some(Self { detail, path: header(PATH), offset, ..receipt })
     }
 
     fn headers(&self) -> HeaderMap {
@@ -143,6 +146,9 @@ impl Receipt {
         }
         if let Some(path) = &self.path {
             headers.insert(PATH, printable(path, MAX_TEXT).as_str());
+        }
+        if let Some(offset) = self.offset {
+            headers.insert(OFFSET, offset.to_string().as_str());
         }
         headers
     }
@@ -223,8 +229,13 @@ impl Receipts {
         messages: impl Iterator<Item = &'m Message>,
         answered: Answered,
     ) {
-        let committed =
-            |key: &str| Receipt { refused: None, key: key.to_owned(), detail: String::new(), path: None };
+        let committed = |key: &str| Receipt {
+            refused: None,
+            key: key.to_owned(),
+            detail: String::new(),
+            path: None,
+            offset: None,
+        };
         let receipts: Vec<_> = messages
             .filter_map(|message| {
                 let subject = asked_for(message.headers.as_ref())?.to_owned();
@@ -259,7 +270,7 @@ impl Receipts {
             let key = message.key.as_str();
             let refused = Some(refusal.reason.as_str().to_owned());
             let (detail, path) = (refusal.detail.clone(), refusal.path.clone());
-            let receipt = Receipt { refused, key: key.into(), detail, path };
+            let receipt = Receipt { refused, key: key.into(), detail, path, offset: refusal.offset };
             self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
         }
     }
@@ -286,7 +297,8 @@ impl Receipts {
             && !answered.has(position)
         {
             let refused = Some(reason.as_str().to_owned());
-            let receipt = Receipt { refused, key: key.into(), detail: reason.detail().into(), path: None };
+            let detail = reason.detail().into();
+            let receipt = Receipt { refused, key: key.into(), detail, path: None, offset: None };
             self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
         }
     }
@@ -426,7 +438,7 @@ mod tests {
     #[test]
     fn a_receipt_says_no_more_than_it_has_to() {
         let (key, detail, path) = ("1-1".to_owned(), "why".to_owned(), Some("$.a".to_owned()));
-        let refused = Receipt { refused: Some("wrong_type".into()), key, detail, path };
+        let refused = Receipt { refused: Some("wrong_type".into()), key, detail, path, offset: Some(7) };
         let text = |receipt: &Receipt| serde_json::to_string(receipt).unwrap();
         assert_eq!(text(&refused), r#"{"refused":"wrong_type","key":"1-1"}"#);
         assert_eq!(text(&Receipt { refused: None, ..refused }), r#"{"key":"1-1"}"#);

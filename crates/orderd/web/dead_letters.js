@@ -233,8 +233,7 @@ function item(letter) {
     : h("time", { class: "note", datetime: at.toISOString() }, dateTime(at));
   return h("li", { class: "panel letter", "data-key": letter.key, "data-reason": letter.reason },
     h("div", { class: "letter-head" }, h("h2", {}, word("reasons", letter.reason)), when),
-    h("p", {}, letter.path ? value(line(letter.path), { class: "id" }) : null, " ", value(detail(letter.detail)),
-      letter.offset === null ? null : h("span", { class: "note" }, ` (${t("deadByte", { offset: letter.offset })})`)),
+    h("p", {}, ...why(letter).flatMap((part) => [part, " "])),
     h("p", { class: "note" }, `${t("key")} `, value(letter.key, { class: "id" }), " · ", value(letter.subject), " · ",
       letter.bytes === null ? "" : t("deadBytes", { count: letter.bytes })),
     payload(letter.key),
@@ -260,7 +259,7 @@ function again(letter) {
     button.disabled = true;
     outcome.textContent = t("deadSent");
     const became = await replayed(letter.key, document);
-    outcome.replaceChildren(...words(became));
+    outcome.replaceChildren(...words(became, document));
     if (became.outcome === "taken_in") {
       const href = `#/order/${encodeURIComponent(letter.key)}`;
       button.replaceWith(h("a", { href }, t("deadOpen")));
@@ -371,8 +370,22 @@ const OUTCOMES = {
   gone: "deadGone", dropped: "deadDropped", signed_out: "deadSignedOut", forbidden: "deadForbidden", no_answer: "tryLater", failed: "failed",
 };
 
-function words(became) {
+// `document` is what was sent in place of the payload, if anything.
+function words(became, document) {
   const said = t(OUTCOMES[became.outcome] ?? "tryLater");
   if (became.outcome !== "refused") return [said];
-  return [`${said} ${word("reasons", became.reason)} `, became.path ? value(line(became.path), { class: "id" }) : null].filter(Boolean);
+  const parts = why(became, document).flatMap((part) => [" ", part]);
+  return [`${said} ${word("reasons", became.reason)}${parts.length > 0 ? ":" : ""}`, ...parts];
+}
+
+// The member, what is wrong with it, and where that is: in a line of what was typed, or at a byte of the payload.
+function why({ path, detail: text, offset = null }, document) {
+  const at = offset === null ? "" : document === undefined ? t("deadByte", { offset }) : t("deadLine", position(document, offset));
+  return [path && value(line(path), { class: "id" }), text && value(detail(text)), at && h("span", { class: "note" }, `(${at})`)].filter(Boolean);
+}
+
+// The line and the column of a byte, counted from 1.
+function position(text, offset) {
+  const lines = new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, offset)).split("\n");
+  return { line: lines.length, column: [...lines.at(-1)].length + 1 };
 }

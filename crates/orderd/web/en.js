@@ -142,6 +142,7 @@ export const en = {
   deadNoneWhy: "Messages that can't be accepted are listed here.",
   deadMore: "Show older",
   deadByte: "byte {offset}",
+  deadLine: "line {line}, column {column}",
   deadBytes: { one: "{count} byte", other: "{count} bytes" },
   deadPayload: "Payload",
   deadReplay: "Replay",

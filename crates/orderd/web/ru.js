@@ -148,6 +148,7 @@ export const ru = {
   deadNoneWhy: "Здесь появляются сообщения, которые не удалось принять.",
   deadMore: "Более ранние",
   deadByte: "байт {offset}",
+  deadLine: "строка {line}, столбец {column}",
   deadBytes: { one: "{count} байт", few: "{count} байта", many: "{count} байт", other: "{count} байта" },
   deadPayload: "Содержимое",
   deadReplay: "Отправить снова",

@@ -272,7 +272,9 @@ fn explain(keys: &[&str], outcomes: &HashMap<String, Outcome>) {
             Outcome::TakenIn | Outcome::Gone => return None,
             Outcome::Refused(refused) => {
                 let reason = refused.refused.as_deref().unwrap_or_default();
-                let at = refused.path.as_deref().map_or(String::new(), |path| format!(" at {path}"));
+                let offset = refused.offset.map_or(String::new(), |offset| offset.to_string());
+                let location = location(refused.path.as_deref().unwrap_or_default(), &offset);
+                let at = if location.is_empty() { String::new() } else { format!(" at {location}") };
                 format!("{key}: refused again: {reason}: {}{at}", refused.detail)
             }
             Outcome::TooLarge(why) | Outcome::NotSent(why) => format!("{key}: not sent: {why}"),

@@ -32,8 +32,7 @@ pub(crate) mod header {
     /// In a note: that this message did not become the order after all.
     pub(crate) const NOTE_STATE: &str = "Orderd-Note-State";
     pub(crate) const REASON: &str = "Orderd-Reason";
-    pub(crate) use crate::nats::headers::{DETAIL, PATH};
-    pub(crate) const OFFSET: &str = "Orderd-Offset";
+    pub(crate) use crate::nats::headers::{DETAIL, OFFSET, PATH};
     /// The subject that the message was published on, escaped.
     pub(crate) const SUBJECT: &str = "Orderd-Subject";
     pub(crate) const SEQUENCE: &str = "Orderd-Sequence";

@@ -57,6 +57,7 @@ impl Outcome {
             key: key.into(),
             detail: "there is no receipt that has the reason; the log of orderd serve has it".into(),
             path: None,
+            offset: None,
         })
     }
 
@@ -72,7 +73,7 @@ impl Outcome {
         }
     }
 
-    /// As JSON: reason, detail and location of a refusal, or why it was not sent.
+    /// As JSON: reason, detail, path and offset of a refusal, or why it was not sent.
     pub(crate) fn describe(&self, key: &str) -> Value {
         let mut described = json!({ "key": key, "outcome": self.as_str() });
         match self {
@@ -80,6 +81,7 @@ impl Outcome {
                 described["reason"] = receipt.refused.as_deref().into();
                 described["detail"] = receipt.detail.as_str().into();
                 described["path"] = receipt.path.as_deref().into();
+                described["offset"] = receipt.offset.into();
             }
             Self::TooLarge(why) | Self::NotSent(why) => described["detail"] = why.as_str().into(),
             Self::TakenIn | Self::Undecided | Self::Gone => {}

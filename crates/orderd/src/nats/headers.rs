@@ -6,6 +6,9 @@ pub(crate) const DETAIL: &str = "Orderd-Detail";
 /// The path of the refused member.
 pub(crate) const PATH: &str = "Orderd-Path";
 
+/// Where the payload is wrong: the offset in bytes.
+pub(crate) const OFFSET: &str = "Orderd-Offset";
+
 /// Maximum length of a reason and a path in a header, in bytes.
 pub(crate) const MAX_TEXT: usize = 640;
 

@@ -69,7 +69,8 @@ async fn replay_counts_taken_in_orders_and_names_refused_ones() {
     for words in [
         format!("{}: refused again: invalid_json: ", keys[1]),
         format!("{}: refused again: wrong_type: ", keys[2]),
-        " at $.items[0].price".to_owned(),
+        " at byte 1".to_owned(),
+        " at $.items[0].price, byte 35".to_owned(),
     ] {
         assert!(errors.contains(&words), "{words:?} in {errors}");
     }
@@ -81,6 +82,7 @@ async fn replay_counts_taken_in_orders_and_names_refused_ones() {
     let of = &said["dead_letters"][0];
     assert_eq!((&of["key"], &of["outcome"]), (&keys[2].as_str().into(), &"refused".into()));
     assert_eq!((&of["reason"], &of["path"]), (&"wrong_type".into(), &"$.items[0].price".into()));
+    assert_eq!(of["offset"], 35);
     // The same over HTTP.
     let refused = post(&service, &keys[2], "").await;
     assert_eq!((refused.status, refused.json()), (StatusCode::OK, of.clone()));

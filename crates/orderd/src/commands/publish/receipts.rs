@@ -163,7 +163,7 @@ mod tests {
 
     fn receipt(refused: Option<&str>) -> Receipt {
         let refused = refused.map(str::to_owned);
-        Receipt { refused, key: "1-1".into(), detail: "why".into(), path: Some("$.a".into()) }
+        Receipt { refused, key: "1-1".into(), detail: "why".into(), path: Some("$.a".into()), offset: None }
     }
 
     #[test]
