@@ -1,7 +1,7 @@
 // Search while typing: the text is tried with each searchable member, and as a key.
 
 import { $, h, say } from "./dom.js";
-import { either, keyLabel, pathLabel, t } from "./i18n.js";
+import { either, keyLabel, pathLabel, t, title } from "./i18n.js";
 import { find, orderText } from "./api.js";
 import { address } from "./query.js";
 import { arrival, List } from "./table.js";
@@ -17,9 +17,10 @@ let members = [];
 let types = [];
 let timer = 0;
 let asking = null;
-// The text of the results, and the view before the search.
+// The text of the results, and the URL and the title of the view before the search.
 let shown = null;
 let before = "#/";
+let titled = "";
 
 export function wire(known) {
   [members, types] = [known.search, known.types];
@@ -60,6 +61,7 @@ function note(wanted) {
 }
 
 function leave() {
+  if (!$("results").hidden) document.title = titled;
   clear();
   if (isSearch()) note("");
 }
@@ -70,7 +72,7 @@ export function clear() {
   shown = null;
   $("search").value = "";
   $("results").hidden = true;
-  $("results").replaceChildren();
+  $("found").replaceChildren();
 }
 
 export function again() {
@@ -102,7 +104,13 @@ async function look() {
   note(wanted);
   asking = new AbortController();
   const { signal } = asking;
-  $("results").hidden = false;
+  // The view below is hidden, and has its title again afterwards.
+  if ($("results").hidden) {
+    titled = document.title;
+    document.title = title();
+    $("found").replaceChildren(h("p", { class: "note" }, t("searching")));
+    $("results").hidden = false;
+  }
   try {
     const asked = members.filter((_, index) => LOOKS[types[index]]?.test(wanted) ?? true);
     const found = await Promise.all([...asked.map((member) => byMember(member, wanted, signal)), byKey(wanted, signal)]);
@@ -110,7 +118,7 @@ async function look() {
     shown = wanted;
     show(found.filter((hits) => hits.ids.length > 0));
   } catch (error) {
-    if (error.name !== "AbortError" && !signal.aborted) $("results").replaceChildren(failure(error, look));
+    if (error.name !== "AbortError" && !signal.aborted) $("found").replaceChildren(failure(error, look));
   }
 }
 
@@ -139,7 +147,7 @@ function show(found) {
     list.append(ids.map((id) => ({ id })));
     return h("div", {}, h("h2", {}, title), list.table, all);
   });
-  $("results").replaceChildren(...(groups.length > 0 ? groups : nothing()));
+  $("found").replaceChildren(...(groups.length > 0 ? groups : nothing()));
   say(titles.join(", ") || t(none()[0]));
 }
 

@@ -106,6 +106,18 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.reads("#view-order pre", "\"order_uid\": \"order-2\"").await;
     is_sound(&browser, "an order").await;
 
+    // While there are results, the order before is not shown: it would look like one of them.
+    let titled = "return document.title";
+    assert_eq!(browser.script(titled).await, "Order order-2 · orderd");
+    browser.keys("#search", "order-1").await;
+    browser.reads("#results", "1 order by Order number").await;
+    assert_eq!(
+        (browser.text("#view-order").await, browser.script(titled).await),
+        (String::new(), "orderd".into())
+    );
+    browser.keys("#search", "\u{e00c}").await;
+    browser.reads("#view-order h1", "order-2").await;
+    assert_eq!(browser.script(titled).await, "Order order-2 · orderd");
     browser.keys("#search", "order-1").await;
     browser.reads("#results", "1 order by Order number").await;
     let id = service.ids().await[1].clone();
