@@ -29,7 +29,7 @@ export function value(text, props = {}) {
 
 // A line of a list shows the beginning of a long text.
 export const LINE = 160;
-export const line = (text) => (text.length > LINE ? `${[...text.slice(0, LINE)].join("")}…` : text);
+export const line = (text) => (text.length > LINE ? `${text.slice(0, LINE).replace(/[\uD800-\uDBFF]$/, "")}…` : text);
 
 let saying = 0;
 

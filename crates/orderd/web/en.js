@@ -17,7 +17,7 @@ export const en = {
   foundByKey: "by its key",
   nothingFound: "No order has exactly this value.",
   nothingByKey: "No order has this key.",
-  searchNone: "Members can’t be searched here. The service’s setting SEARCH names those to search by, such as SEARCH=name,delivery.city.",
+  searchNone: "Members can’t be searched here. The service’s setting SEARCH names those to search by, such as SEARCH=name,delivery.city. Lists then have a column for each.",
   findTitle: "Search",
   findMembers: "Must match all",
   findMember: "Member",

@@ -17,7 +17,7 @@ export const ru = {
   foundByKey: "по ключу",
   nothingFound: "Заказа с точно таким значением нет.",
   nothingByKey: "Заказа с таким ключом нет.",
-  searchNone: "По полям здесь искать нельзя: поля для поиска называет настройка сервиса SEARCH, например SEARCH=name,delivery.city.",
+  searchNone: "По полям здесь искать нельзя: поля для поиска называет настройка сервиса SEARCH, например SEARCH=name,delivery.city. В списках тогда есть столбец для каждого.",
   findTitle: "Поиск",
   findMembers: "Совпадают все значения",
   findMember: "Поле",

@@ -1,7 +1,7 @@
-// A table of orders: when each arrived, what it is searched by, its key. Rows that come from a page have only
-// their keys; the rest is asked for as they come into view, a few at a time.
+// A table of orders: when each arrived, what it is searched by, its key. Without members to search by: its key and the
+// beginning of its document. What a row lacks is asked for while it is in view, a few rows at a time.
 
-import { h, value, line } from "./dom.js";
+import { h, LINE, value, line } from "./dom.js";
 import { dateTime, keyLabel, pathLabel, t, time, zone } from "./i18n.js";
 import { orderText } from "./api.js";
 import { member as valueOf, parse, path, stringify } from "./json.js";
@@ -22,7 +22,8 @@ export class List {
   #rows = new Map();
   #body;
   #most;
-  #wanted = [];
+  // The ids of the rows in view that lack something.
+  #wanted = new Set();
   #asking = 0;
   #seen;
   table;
@@ -31,11 +32,16 @@ export class List {
     this.#members = members;
     this.#most = most;
     this.#body = h("tbody", {});
-    this.#heads = [`${t("colTime")}, ${zone()}`, ...members.map(pathLabel), keyLabel(members)];
+    const columns = this.#isSearched ? [...members.map(pathLabel), keyLabel(members)] : [t("key"), t("document")];
+    this.#heads = [`${t("colTime")}, ${zone()}`, ...columns];
     const head = h("tr", {}, ...this.#heads.map((text) => h("th", { scope: "col" }, text)));
-    this.table = h("table", { class: "orders", "aria-label": caption },
+    this.table = h("table", { class: this.#isSearched ? "orders" : "orders whole", "aria-label": caption },
       h("thead", {}, head), this.#body);
     this.#seen = new IntersectionObserver((entries) => this.#inView(entries), { rootMargin: "200px" });
+  }
+
+  get #isSearched() {
+    return this.#members.length > 0;
   }
 
   get size() {
@@ -61,6 +67,7 @@ export class List {
 
   #drop(row) {
     this.#seen.unobserve(row);
+    this.#wanted.delete(row.dataset.id);
     this.#rows.delete(row.dataset.id);
     row.remove();
   }
@@ -75,6 +82,7 @@ export class List {
   }
 
   #isKnown(order) {
+    if (!this.#isSearched) return "beginning" in order;
     return this.#members.every((member) => member in (order.members ?? {}));
   }
 
@@ -82,9 +90,10 @@ export class List {
     const at = arrival(order.id);
     const when = at ? h("time", { datetime: at.toISOString(), title: dateTime(at) }, time(at)) : "–";
     const href = `#/order/${encodeURIComponent(order.id)}`;
-    const cells = this.#members.map((member) => this.#isKnown(order) ? this.#text(order.members[member]) : "…");
+    const shown = (content) => (this.#isKnown(order) ? content() : "…");
+    const cells = this.#members.map((member) => shown(() => this.#text(order.members[member])));
     const id = value(line(order.id || "“”"), { class: "id", dir: "ltr" });
-    const [first, ...others] = [...cells, id];
+    const [first, ...others] = this.#isSearched ? [...cells, id] : [id, shown(() => value(order.beginning, { dir: "ltr" }))];
     const all = [["when", when], ["main", h("a", { href }, first)]];
     // Keys begin alike, so a shortened key keeps its end.
     all.push(...others.map((cell) => [cell === id ? "cut" : null, cell]));
@@ -104,21 +113,18 @@ export class List {
 
   #inView(entries) {
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      this.#seen.unobserve(target);
-      this.#want(target.dataset.id);
+      const { id } = target.dataset;
+      if (isIntersecting && this.#rows.get(id) === target) this.#wanted.add(id);
+      else this.#wanted.delete(id);
     }
-  }
-
-  #want(id) {
-    this.#wanted.push(id);
     this.#ask();
   }
 
-  async #ask() {
-    while (this.#asking < AT_ONCE && this.#wanted.length > 0) {
-      const id = this.#wanted.shift();
-      if (!this.#rows.has(id) || !this.table.isConnected) continue;
+  #ask() {
+    for (const id of this.#wanted) {
+      if (this.#asking >= AT_ONCE || !this.table.isConnected) return;
+      this.#wanted.delete(id);
+      this.#seen.unobserve(this.#rows.get(id));
       this.#asking += 1;
       this.#complete(id).finally(() => {
         this.#asking -= 1;
@@ -130,11 +136,17 @@ export class List {
   // A row whose order can't be had stays as it is: its link says why. Only an answer that was lost is asked for again.
   async #complete(id) {
     let lost = false;
-    const order = await orderText(id).then(parse).catch((error) => void (lost = error.mayPass));
+    const order = await orderText(id).then((text) => this.#shown(id, text)).catch((error) => void (lost = error.mayPass));
     const row = this.#rows.get(id);
-    if (lost && row?.isConnected) setTimeout(() => this.#want(id), AGAIN);
-    if (!order || !row) return;
-    const shown = Object.fromEntries(this.#members.map((member) => [member, valueOf(order, path(member))]));
-    this.#fill(row, { id, members: shown });
+    // Observed again, it is asked for again if it is still in view.
+    if (lost && row) setTimeout(() => this.#rows.get(id) === row && this.#seen.observe(row), AGAIN);
+    if (order && row) this.#fill(row, order);
+  }
+
+  // What a row shows of a document. Its beginning is not parsed: it may be long and deep.
+  #shown(id, text) {
+    if (!this.#isSearched) return { id, beginning: line(text.slice(0, 10 * LINE).replace(/\s+/g, " ")) };
+    const order = parse(text);
+    return { id, members: Object.fromEntries(this.#members.map((member) => [member, valueOf(order, path(member))])) };
   }
 }

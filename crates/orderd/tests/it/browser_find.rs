@@ -228,6 +228,29 @@ async fn without_members_to_search_by_documents_are_found_by_their_key_alone() {
     let id = service.ids().await[0].clone();
     let browser = open(&service).await;
     browser.reads("#live-list", &id).await;
+    // Beside the key, the beginning of the document, of whatever length and form.
+    browser.reads("#live-list", r#"{"city":"Riga"}"#).await;
+    let long = format!("{{\n  \"city\": \"{}\"}}", "🧾".repeat(100));
+    stack.publish(&[&long, &format!("{}1{}", "{\"a\":".repeat(5000), "}".repeat(5000))]).await;
+    service.wait_len(3).await;
+    let mut shown = [
+        r#"{"city":"Riga"}"#.to_owned(),
+        format!("{{ \"city\": \"{}…", "🧾".repeat(74)),
+        format!("{}…", "{\"a\":".repeat(32)),
+    ];
+    let rows = "[...document.querySelectorAll('section:not([hidden]) .orders tbody tr')].map((row) => row.cells[2].textContent)";
+    for view in ["#/page/1", "#/", "#/find"] {
+        browser.go(&format!("{}{view}", url(&service))).await;
+        eventually(&format!("{view} shows documents"), async || {
+            (browser.script(&format!("return {rows}")).await == json!(shown)).then_some(())
+        })
+        .await;
+        is_sound(&browser, "a list of documents without members").await;
+        browser.resize(1280, 800).await;
+        if view == "#/page/1" {
+            shown.reverse();
+        }
+    }
     let searched = "return [document.getElementById('search').placeholder, document.getElementById('search').labels[0].textContent]";
     assert_eq!(browser.script(searched).await, json!(["Key", "Find a document by Key"]));
     browser.keys("#search", "Riga").await;
