@@ -22,6 +22,7 @@ export const en = {
   findMembers: "Must match all",
   findMember: "Member",
   findValue: "Value",
+  findEmpty: "Empty",
   findAdd: "Add a value",
   findRemove: "Remove",
   findFrom: "From",

@@ -11,11 +11,14 @@ import { List } from "./table.js";
 const PAGE = 50;
 const MAX_ROWS = 32;
 let members = [];
+// The type of each member's values.
+let types = {};
 let shown = 0;
 
 export function wire(known) {
   members = known.search;
-  $("find-add").onclick = () => addRow().querySelector("input").focus();
+  types = Object.fromEntries(members.map((member, index) => [member, known.types[index]]));
+  $("find-add").onclick = () => addRow().querySelector(".wanted").focus();
   $("find-form").onsubmit = (event) => {
     event.preventDefault();
     const hash = address(asked());
@@ -106,7 +109,7 @@ function fillForm(query) {
   $("find-rows").replaceChildren();
   for (const [name, text] of query) {
     const member = name.replace(/^\$\./, "");
-    if ((name !== member || !OTHERS.includes(name)) && members.includes(member)) addRow(member, text);
+    if ((name !== member || !OTHERS.includes(name)) && members.includes(member)) addRow(member, text, text === "");
   }
   if ($("find-rows").children.length === 0) addRow();
   $("find-members").hidden = members.length === 0;
@@ -119,30 +122,49 @@ function fillForm(query) {
 
 const OTHERS = ["from", "to", "order", "after", "before", "limit", "full"];
 
-function addRow(member = members[0], text = "") {
+function addRow(member = members[0], text = "", isEmpty = false) {
   const options = members.map((name) => h("option", { value: name, selected: name === member }, pathLabel(name)));
-  const row = h("div", { class: "find-row" },
-    h("select", { "aria-label": t("findMember") }, ...options),
-    h("input", { type: "search", "aria-label": t("findValue"), autocomplete: "off", spellcheck: "false", value: text }),
+  const select = h("select", { class: "member", "aria-label": t("findMember") }, ...options);
+  const row = h("div", { class: "find-row" }, select, ...wanted(member, text, isEmpty),
     h("button", { type: "button", class: "quiet", onclick: () => remove(row) }, t("findRemove")));
+  select.onchange = () => {
+    const [before, is] = [row.querySelector(".wanted"), row.querySelector(".empty-value input")];
+    before.replaceWith(...wanted(select.value, before.value, is?.checked));
+    is?.closest("label").remove();
+  };
   $("find-rows").append(row);
   $("find-add").disabled = $("find-rows").children.length >= MAX_ROWS;
   return row;
+}
+
+// The field of a member's value. Only texts may be empty, and an empty field is no value, so they have a check box for that.
+function wanted(member, text, isEmpty) {
+  const named = { class: "wanted", "aria-label": t("findValue") };
+  if (types[member] === "boolean") {
+    return [h("select", named, ...["", "true", "false"].map((name) => h("option", { value: name, selected: name === text }, name || "–")))];
+  }
+  const field = h("input", { ...named, type: "search", autocomplete: "off", spellcheck: "false", value: text });
+  if (types[member] !== "string") return [field];
+  const box = h("input", { type: "checkbox", checked: isEmpty });
+  box.onchange = () => (field.disabled = box.checked);
+  box.onchange();
+  return [field, h("label", { class: "empty-value" }, box, t("findEmpty"))];
 }
 
 function remove(row) {
   const next = row.nextElementSibling ?? row.previousElementSibling;
   row.remove();
   $("find-add").disabled = false;
-  (next?.querySelector("input") ?? $("find-add")).focus();
+  (next?.querySelector(".wanted:enabled") ?? $("find-add")).focus();
 }
 
 // The search in the form. Rows without a value are ignored.
 function asked() {
   const query = new URLSearchParams();
   for (const row of $("find-rows").children) {
-    const [member, text] = [row.querySelector("select").value, row.querySelector("input").value];
-    if (text !== "") query.append(`$.${member}`, text);
+    const isEmpty = row.querySelector(".empty-value input")?.checked;
+    const [member, text] = [row.querySelector(".member").value, isEmpty ? "" : row.querySelector(".wanted").value];
+    if (isEmpty || text !== "") query.append(`$.${member}`, text);
   }
   for (const name of ["from", "to"]) {
     const at = new Date($(`find-${name}`).value);

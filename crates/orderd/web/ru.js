@@ -22,6 +22,7 @@ export const ru = {
   findMembers: "Совпадают все значения",
   findMember: "Поле",
   findValue: "Значение",
+  findEmpty: "Пустое",
   findAdd: "Добавить значение",
   findRemove: "Убрать",
   findFrom: "С",

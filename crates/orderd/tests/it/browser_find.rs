@@ -279,6 +279,49 @@ async fn without_members_to_search_by_documents_are_found_by_their_key_alone() {
     assert_eq!(browser.script(searched).await, json!([named, format!("Find an order by {named}")]));
 }
 
+/// A field without a value is no criterion, so an empty value has a box of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_texts_and_booleans_are_searched_by_the_form() {
+    let stack = Stack::new();
+    let file = stack.temp_dir.path().join("parcel.json");
+    std::fs::write(&file, r#"{"note":"n","sealed":true,"weight":1}"#).unwrap();
+    let settings = [("MODEL", file.to_str().unwrap()), ("SEARCH", "note,sealed,weight")];
+    let service = stack.serve(&settings).await;
+    stack.publish(&[r#"{"note":"","sealed":true}"#, r#"{"note":"a","sealed":true}"#, r#"{"note":""}"#]).await;
+    service.wait_len(3).await;
+    let ids = service.ids().await;
+    let browser = open(&service).await;
+    browser.click("nav [data-view=find]").await;
+    lists(&browser, &[&ids[2], &ids[1], &ids[0]].map(String::clone)).await;
+    let empty = "#find-rows .empty-value input";
+    browser.click(empty).await;
+    browser.holds("document.querySelector('#find-rows .wanted').disabled").await;
+    browser.click("#find-form .primary").await;
+    lists(&browser, &[&ids[2], &ids[0]].map(String::clone)).await;
+    browser.click("#find-add").await;
+    let second = "#find-rows .find-row:nth-child(2)";
+    browser.keys(&format!("{second} .member"), "sealed").await;
+    assert_eq!(browser.text(&format!("{second} .empty-value")).await, "");
+    browser.keys(&format!("{second} .wanted"), "true").await;
+    is_sound(&browser, "a search for an empty text and a boolean").await;
+    browser.resize(1280, 900).await;
+    browser.click("#find-form .primary").await;
+    lists(&browser, &[ids[0].clone()]).await;
+    // A link to the search fills the form in the same way.
+    let shared = browser.script("return location.href").await;
+    browser.go("about:blank").await;
+    browser.go(shared.as_str().unwrap()).await;
+    lists(&browser, &[ids[0].clone()]).await;
+    browser.holds(&format!("document.querySelector('{empty}').checked")).await;
+    let form = "return [...document.querySelectorAll('#find-rows .wanted')].map((field) => [field.value, field.disabled])";
+    assert_eq!(browser.script(form).await, json!([["", true], ["true", false]]));
+    // A number can't be empty.
+    browser.keys("#find-rows .member", "weight").await;
+    browser.holds(&format!("document.querySelector('{empty}') === null")).await;
+    browser.keys("#find-rows .wanted", "0\u{e007}").await;
+    lists(&browser, &[&ids[1], &ids[0]].map(String::clone)).await;
+}
+
 /// Members within others, of documents of any form.
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {
