@@ -27,7 +27,11 @@ let asked = null;
 
 const events = new Events({
   order: (data) => live.add(data),
-  stats: (data) => figures(data),
+  stats: (data) => {
+    charts.rate.add(data.orders_per_second);
+    charts.commit.add(data.commit_ms);
+    figures(data);
+  },
   reset: () => {
     // The next figures are compared with nothing, so that no list misses a change.
     [filled, stats] = [filled && false, null];
@@ -112,8 +116,8 @@ function figures(data) {
   const { nats, postgres, intake } = data.parts;
   $("fig-lag").textContent = nats.up && postgres.up && intake.up ? number(data.lag) : UNKNOWN;
   $("fig-dead").textContent = nats.up ? number(data.dead_letters) : UNKNOWN;
-  charts.rate.add(all);
-  charts.commit.add(ms);
+  const { began } = charts.rate;
+  $("charts-began").textContent = began ? t("chartsBegan", { time: i18n.since(began) }) : t("chartsFull");
   $("sampled").hidden = all <= 100;
   $("sampled").textContent = t("sampled", { shown: 100, all: number(Math.round(all)) });
 }

@@ -9,6 +9,7 @@ const [WIDTH, HEIGHT] = [600, 120];
 export class Chart {
   #points = [];
   #name;
+  #first = 0;
   #last = 0;
   #line = svg("path", { class: "line" });
   #area = svg("path", { class: "area" });
@@ -22,11 +23,17 @@ export class Chart {
     parent.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
   }
 
+  // The time of the first point, until the chart is full.
+  get began() {
+    return this.#points.length < SECONDS ? new Date(this.#first) : null;
+  }
+
   // One point per second; `null` without a measurement. Seconds without data are a gap.
   add(point) {
     const now = Date.now();
     const missed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000) - 1) : 0;
     for (let second = 0; second < missed; second += 1) this.#points.push(null);
+    this.#first ||= now;
     this.#last = now;
     this.#points.push(point);
     this.#points = this.#points.slice(-SECONDS);
@@ -51,8 +58,8 @@ export class Chart {
     const y = (point) => HEIGHT - (point / most) * (HEIGHT - 4);
     const lines = this.#stretches().map((stretch) => {
       const points = stretch.map(([index, point]) => `${x(index).toFixed(1)},${y(point).toFixed(1)}`);
-      // A single second is a short stroke.
-      if (points.length === 1) points.push(`${(x(stretch[0][0]) + 1).toFixed(1)},${y(stretch[0][1]).toFixed(1)}`);
+      // A single second is as wide as one.
+      if (points.length === 1) points.unshift(`${x(stretch[0][0] - 1).toFixed(1)},${y(stretch[0][1]).toFixed(1)}`);
       return { points: points.join(" "), from: points[0].split(",")[0], to: points.at(-1).split(",")[0] };
     });
     this.#line.setAttribute("d", lines.map(({ points }) => `M${points}`).join(" "));

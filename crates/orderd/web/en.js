@@ -74,6 +74,8 @@ export const en = {
   chartRate: "Orders per second",
   chartCommit: "Arrival to commit, ms",
   chartNow: "{name}: now {now}, at most {most} in the last {count} s",
+  chartsBegan: "The charts begin at {time}: the service keeps no earlier figures.",
+  chartsFull: "The charts show the last 3 minutes.",
   liveTitle: "Orders as they arrive",
   pause: "Pause",
   resume: "Resume",

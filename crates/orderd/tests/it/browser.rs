@@ -88,6 +88,7 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.reads(FIRST, "order-2").await;
     browser.reads(FIRST, "WBILMTESTTRACK").await;
     browser.reads("#fig-orders", "3").await;
+    browser.reads("#charts-began", "The charts begin at ").await;
     browser.reads("#parts", "PostgreSQL").await;
     is_sound(&browser, "the list").await;
     // On a phone, rows are blocks; to a screen reader they are a table as before.
