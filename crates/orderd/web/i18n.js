@@ -18,7 +18,7 @@ export function setModel(name) {
 }
 
 // The title of the window.
-export const title = () => (isOrder() || model === ANY ? "orderd" : `${model} · orderd`);
+export const title = () => (isOrder() || model === ANY ? "orderd" : `${capital(model)} · orderd`);
 const isOrder = () => model === "order";
 
 function start() {
@@ -77,6 +77,12 @@ export function t(key, values = {}) {
   return message.replace(/\{(\w+)\}/g, (_, name) => (name === "model" ? called : shown(values[name])));
 }
 
+// A heading begins with a capital letter.
+export function capital(text) {
+  const [first = "", ...rest] = text;
+  return first.toLocaleUpperCase(language) + rest.join("");
+}
+
 export function translate(root = document) {
   document.documentElement.lang = language;
   root.querySelectorAll("[data-t]").forEach((element) => (element.textContent = t(element.dataset.t)));
@@ -86,12 +92,10 @@ export function translate(root = document) {
 // Names come from documents: `constructor` must not find what every object has.
 const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : undefined);
 
-// The label of a name in a document: translated if it is known, otherwise made readable.
+// The translation of a name, or the name itself: of names that are made readable, two may become one.
 export function word(list, name) {
   const known = list !== "members" || isOrder() ? own(LANGUAGES[language][list], name) : undefined;
-  if (known) return known;
-  const words = name.replaceAll("_", " ").trim();
-  return words ? words[0].toUpperCase() + words.slice(1) : name;
+  return known ?? name;
 }
 
 // Why a message was refused: the service's text, translated if its form is known.
@@ -108,7 +112,10 @@ export const label = (member) => word("members", member);
 export const pathLabel = (member) => path(member).map(label).join(" · ") || member;
 
 // The label of keys. A member may have the same one.
-export const keyLabel = (members) => t(members.map(pathLabel).includes(t("key")) ? "keyOfOrderd" : "key");
+export function keyLabel(members) {
+  const isTaken = members.some((member) => pathLabel(member).toLowerCase() === t("key").toLowerCase());
+  return t(isTaken ? "keyOfOrderd" : "key");
+}
 
 // Formats are expensive to create, and are needed for a hundred rows per second.
 const formats = new Map();

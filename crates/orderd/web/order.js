@@ -2,7 +2,7 @@
 // a payment, items. Everything else, and a document of another kind, is shown as the tree that it is.
 
 import { $, h, value } from "./dom.js";
-import { dateTime, label, number, t } from "./i18n.js";
+import { capital, dateTime, label, number, t } from "./i18n.js";
 import { orderText } from "./api.js";
 import { isTooDeep, member, parse, path, pretty, sum } from "./json.js";
 import { arrival } from "./table.js";
@@ -46,10 +46,11 @@ function name(order, members) {
 
 function heading(id, name, text) {
   const at = arrival(id);
-  document.title = `${t("order")} ${name.slice(0, 60)} · orderd`;
+  const kind = capital(t("order"));
+  document.title = `${kind} ${name.slice(0, 60)} · orderd`;
   return h("div", { class: "heading" },
     h("div", {},
-      h("h1", { tabindex: -1 }, `${t("order")} `, value(name)),
+      h("h1", { tabindex: -1 }, `${kind} `, value(name)),
       h("p", { class: "note" }, `${t("key")} `, value(id, { class: "id" }), at ? ` · ${t("arrived", { time: dateTime(at) })}` : "")),
     copyButton(text));
 }

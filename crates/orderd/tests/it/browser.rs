@@ -391,15 +391,14 @@ async fn hostile_values_are_text() {
 async fn a_document_of_another_kind_is_a_tree() {
     let (_stack, service) = Stack::started().await;
     let browser = open(&service).await;
-    let document =
-        json!({ "ship": { "crew": [{ "name": "<b>Ada</b>" }], "empty": [] }, "sails": 3, "afloat": true });
+    let document = json!({ "ship": { "crew": [{ "name": "<b>Ada</b>" }], "empty": [] }, "sails": 3, "Sails": 4, "to_port": true });
     let tree = browser
         .script_async(&format!(
             "import('./json_tree.js').then(({{ tree }}) => {{ document.getElementById('main').append(tree({document})); \
              done(document.querySelector('.tree').innerText); }});"
         ))
         .await;
-    for shown in ["Ship", "Crew (1)", "Name <b>Ada</b>", "Empty none", "Sails 3", "Afloat true"] {
+    for shown in ["ship", "crew (1)", "Name <b>Ada</b>", "empty none", "sails 3", "Sails 4", "to_port true"] {
         assert!(tree.as_str().unwrap().contains(shown), "{shown}: {tree}");
     }
     is_sound(&browser, "a tree").await;
@@ -706,7 +705,7 @@ async fn the_page_of_parcels_speaks_of_no_orders() {
     // The list is rebuilt in the other language, so its old links can't be clicked.
     let id = service.ids().await[0].clone();
     browser.go(&format!("{}#/order/{id}", url(&service))).await;
-    browser.reads("#view-order h1", "parcel p-1").await;
+    browser.reads("#view-order h1", "Parcel p-1").await;
     browser.reads("#view-order .heading", &format!("Key {id}")).await;
     speaks_of_no_orders(&browser).await;
     is_sound(&browser, "a parcel").await;
@@ -783,7 +782,7 @@ async fn on_a_phone_each_value_has_the_label_of_its_member() {
                 cells.sort_unstable();
                 json!(cells)
             };
-            let members = ["Id", "Key", "Type", "To · City", "To · Tags", "Fragile", "Weight", "Note"];
+            let members = ["id", "key", "type", "to · city", "to · tags", "fragile", "weight", "note"];
             let labels = |time: &'static str, key: &'static str| {
                 let mut labels = vec![time];
                 labels.extend(members);
@@ -815,15 +814,15 @@ async fn on_a_phone_each_value_has_the_label_of_its_member() {
         is_accessible(&browser, "the list of odd parcels").await;
         browser.resize(375, 800).await;
         browser.keys("#search", "k-1").await;
-        browser.reads("#results", "2 documents by Key").await;
+        browser.reads("#results", "2 documents by key").await;
         let found = LABELLED.replace("VIEW", "#results");
         browser
-            .holds(&format!("{found}.some(([label, value]) => label === 'To · City' && value === 'Riga')"))
+            .holds(&format!("{found}.some(([label, value]) => label === 'to · city' && value === 'Riga')"))
             .await;
         browser.click("#language").await;
         browser.holds(&format!("{found}.some(([label]) => label === 'Ключ')")).await;
         browser.click("#language").await;
-        browser.reads("#results", "2 documents by Key").await;
+        browser.reads("#results", "2 documents by key").await;
         is_sound(&browser, "hits among odd parcels").await;
     }
 }
