@@ -36,8 +36,8 @@ pub enum UnknownMembers {
 pub struct ModelArgs {
     /// Model of the documents: a sample, several samples, or one JSON Schema; any for arbitrary JSON objects, stored and
     /// served byte for byte. Several files are separated by commas, and read from first to last. Of a folder, the files
-    /// that end in .json are read, sorted by name. Documents are named after the first file or folder, or after the
-    /// title of the schema. By default the built-in order.
+    /// that end in .json are read, sorted by name. Documents are named after the first file, or after the title of the
+    /// schema. By default the built-in order.
     #[arg(long, env = "MODEL", value_name = "FILE,…")]
     pub model: Option<String>,
 }

@@ -105,12 +105,17 @@ fn first(setting: &str) -> PathBuf {
     list(setting).into_iter().next().unwrap_or_default().into()
 }
 
-/// The name of a document, from its file or folder: `parcel` for `samples/parcel.json` and `parcel.schema.json`.
+/// The name of a document, from its file: `parcel` for `samples/parcel.json` and `parcel.schema.json`. In a folder, the
+/// first file decides, without the number that tells it from the others: `parcel` for `parcel-2.json`.
 pub(crate) fn called(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let files = if path.is_dir() { files_at("MODEL", &path).unwrap_or_default() } else { Vec::new() };
+    let name = files.first().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".json").unwrap_or(&name);
-    name.strip_suffix(".schema").unwrap_or(name).to_owned()
+    let name = name.strip_suffix(".schema").unwrap_or(name);
+    let is_number = |end: char| end.is_ascii_digit() || "-_. ".contains(end);
+    let without_number = if files.len() > 1 { name.trim_end_matches(is_number) } else { name };
+    if without_number.is_empty() { name.to_owned() } else { without_number.to_owned() }
 }
 
 /// A parser with the rules of the settings.
@@ -286,7 +291,7 @@ mod tests {
         let comma = given(&path("a,c.json")).unwrap();
         assert_eq!((comma.name.as_str(), names(&comma).as_str()), ("a,c", "a"));
         let all = given(&path("")).unwrap();
-        assert_eq!((all.name.as_str(), names(&all).as_str()), ("parcels", "a b c"));
+        assert_eq!((all.name.as_str(), names(&all).as_str()), ("a,c", "a b c"));
         let two = given(&format!("{}, {}", path("b.json"), path("b.json"))).unwrap();
         assert_eq!((two.name.as_str(), names(&two).as_str()), ("b", "b"));
         // In the order of the list.
@@ -304,5 +309,15 @@ mod tests {
     fn a_model_is_called_what_its_file_or_its_title_says() {
         assert_eq!(called(Path::new("samples/parcel.json")), "parcel");
         assert_eq!(called(&first("parcel.schema.json,other.json")), "parcel");
+        let folder = devstack::TempDir::new().unwrap();
+        for (file, name) in [
+            ("parcel-2.json", "parcel-2"),
+            ("parcel.json", "parcel"),
+            ("package_10.json", "package"),
+            ("2.json", "2"),
+        ] {
+            fs::write(folder.path().join(file), "{}").unwrap();
+            assert_eq!(called(folder.path()), name);
+        }
     }
 }
