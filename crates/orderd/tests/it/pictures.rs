@@ -160,6 +160,70 @@ async fn every_view() {
     views(&browser, "signed-in-without-postgres").await;
 }
 
+/// The same for documents of any form, and for a model of a file.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "writes pictures that are to be looked at"]
+async fn every_view_of_other_documents() {
+    let files = devstack::TempDir::new().unwrap();
+    let file = files.path().join("parcel.json");
+    let parcel = |number: usize| {
+        let items = r#"[{"name":"Book","price":12.5},{"name":"Pen","price":1}]"#;
+        format!(
+            r#"{{"id":"p-{number}","sealed":true,"weight":1.5,"to":{{"city":"Rīga","street":"Brīvības iela 1"}},"note":"","items":{items}}}"#
+        )
+    };
+    std::fs::write(&file, parcel(0)).unwrap();
+    let model = file.to_str().unwrap();
+    for (name, settings) in [
+        ("any", &[("MODEL", "any"), ("HTTP_REPLAY_TOKEN", "t")][..]),
+        (
+            "parcels",
+            &[("MODEL", model), ("SEARCH", "id,note,sealed,to.city,weight"), ("HTTP_REPLAY_TOKEN", "t")],
+        ),
+    ] {
+        let stack = Stack::new();
+        let service = stack.serve(settings).await;
+        let browser = open(&service).await;
+        let go = async |hash: &str| browser.go(&format!("{}{hash}", url(&service))).await;
+        browser.reads("#live-list", "No documents").await;
+        views(&browser, &format!("{name}-empty")).await;
+        stack.publish(&(1..=30).map(parcel).collect::<Vec<_>>()).await;
+        service.wait_len(30).await;
+        a_moment().await;
+        views(&browser, name).await;
+        go("#/page/last").await;
+        a_moment().await;
+        views(&browser, &format!("{name}-page")).await;
+        let id = service.ids().await[0].clone();
+        go(&format!("#/order/{id}")).await;
+        browser.reads("#view-order", "Pen").await;
+        views(&browser, &format!("{name}-document")).await;
+        browser.keys("#search", &id).await;
+        browser.reads("#results", &id).await;
+        a_moment().await;
+        views(&browser, &format!("{name}-found")).await;
+        go("#/find?$.note=&$.sealed=true").await;
+        a_moment().await;
+        views(&browser, &format!("{name}-search")).await;
+        stack.publish(&["{", "7"]).await;
+        go("#/dead").await;
+        browser.reads("#dead-list", "Not JSON").await;
+        browser.click("#dead-drop-all").await;
+        views(&browser, &format!("{name}-question")).await;
+        browser.click("dialog .primary").await;
+        browser.reads("#view-signin", "Sign in").await;
+        views(&browser, &format!("{name}-signin")).await;
+        browser.click("#language").await;
+        views(&browser, &format!("{name}-signin-russian")).await;
+        go("#/").await;
+        a_moment().await;
+        views(&browser, &format!("{name}-russian")).await;
+        go("#/find").await;
+        a_moment().await;
+        views(&browser, &format!("{name}-search-russian")).await;
+    }
+}
+
 /// Orders full of texts that break pages.
 fn hostile() -> Vec<String> {
     let long = "ж".repeat(10_000);
