@@ -321,6 +321,31 @@ async fn a_confirmed_action_is_done_after_the_sign_in_that_it_asks_for() {
     assert_eq!(count().await, 0);
 }
 
+/// Without a session, the page removes all that it shows, and reads it again after the sign-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_action_outlasts_the_end_of_the_session() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_TOKEN", "open-sesame"), ("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&["{", "7"]).await;
+    stack.wait_settled(2).await;
+    let browser = open(&service).await;
+    browser.reads("#view-signin", "Sign in").await;
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads("#live-list", "No orders yet").await;
+    browser.click("nav [data-view=dead]").await;
+    let letter = ".letter[data-reason=invalid_json]";
+    browser.reads(letter, "Not JSON").await;
+    browser.click(&format!("{letter} .letter-do button:nth-child(2)")).await;
+    browser.reads("dialog", "permanently?").await;
+    browser.script("return fetch('session', { method: 'DELETE' }).then((answer) => answer.status)").await;
+    browser.click("dialog .primary").await;
+    browser.reads("#view-signin", "Orders are personal data").await;
+    assert_eq!(browser.script("return document.getElementById('dead-list').innerHTML").await, "");
+    browser.keys("#token", "open-sesame\u{e007}").await;
+    browser.reads(letter, "Dropped.").await;
+    browser.reads("#dead-replay-all", "Replay 1 shown").await;
+}
+
 /// The list has the newest 50. Where some of them are dropped, older ones that were not asked for do not join them.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_newer_dead_letters_join_the_list_when_their_number_changes() {
