@@ -697,9 +697,16 @@ async fn an_order_whose_row_stays_is_not_called_erased() {
         assert!(log.contains(words) && log.contains("outcome=\"incomplete\""), "{log}");
         assert_eq!(stack.rows(), 2);
         stack.postgres.psql(let_go).unwrap();
-        assert!(erase(&ids[0]).await.status.success());
-        assert_eq!(service.erase(&ids[1], "eraser").await, 204);
-        assert_eq!(stack.rows(), 0);
+        // The service may be sooner: it repeats erasures.
+        let again = erase(&ids[0]).await;
+        let errors = String::from_utf8_lossy(&again.stderr);
+        assert!(
+            again.status.success() || errors.contains("no row, no message and no dead letter"),
+            "{errors}"
+        );
+        let again = service.erase(&ids[1], "eraser").await;
+        assert!([StatusCode::NO_CONTENT, StatusCode::NOT_FOUND].contains(&again), "{again}");
+        eventually("the rows are gone", async || (stack.rows() == 0).then_some(())).await;
         service.wait_len(0).await;
     }
 }
