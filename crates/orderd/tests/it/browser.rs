@@ -651,6 +651,36 @@ async fn unknown_figures_are_shown_as_a_dash_while_a_server_is_away() {
     browser.reads("#fig-orders", "–").await;
 }
 
+/// What the user sees of the tiles and charts: nothing is hidden, covered or cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_and_chart_can_be_seen_in_any_width_and_language() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    let browser = open(&service).await;
+    browser.reads("#fig-orders", "1").await;
+    let unseen = "const tiles = [...document.querySelectorAll('.figures div')]; \
+        document.getElementById('fig-orders').textContent = '123,456,789'; \
+        document.getElementById('fig-rate').textContent = '100,000.5/s'; \
+        const isSeen = (part, { left, right, top, bottom }) => { \
+        const range = document.createRange(); range.selectNodeContents(part); \
+        const text = part.matches('.chart') ? part.getBoundingClientRect() : range.getBoundingClientRect(); \
+        const found = document.elementFromPoint((text.left + text.right) / 2, (text.top + text.bottom) / 2); \
+        return part.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && text.width > 4 && text.height > 8 && \
+        text.left >= left && text.right <= right && text.top >= top && text.bottom <= bottom && part.contains(found); }; \
+        const whole = document.querySelector('.figures').getBoundingClientRect(); \
+        const parts = [...tiles, ...document.querySelectorAll('.charts figure')].flatMap((tile) => { \
+        const box = tile.getBoundingClientRect(); const isWithin = tile.matches('figure') || box.right <= whole.right; \
+        return [...tile.children].map((part) => [part.outerHTML, isWithin && isSeen(part, box)]); }); \
+        return [parts.length, parts.filter(([, isSeen]) => !isSeen).map(([part]) => part)]";
+    for width in [320, 375, 768, 1280] {
+        browser.resize(width, 1200).await;
+        for _ in 0..2 {
+            assert_eq!(browser.script(unseen).await, json!([14, []]), "{width} px wide");
+            browser.click("#language").await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn page_works_over_a_slow_connection() {
     let (stack, service) = Stack::started().await;
