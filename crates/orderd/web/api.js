@@ -16,6 +16,9 @@ export class Refused extends Error {
 // Long enough for slow connections; a lost request is repeated.
 const LONGEST = 30000;
 
+// The time until a retry: around `ms`, so that after a restart not all pages ask in the same moment.
+export const jittered = (ms) => ms * (0.5 + Math.random());
+
 let signInNeeded = () => {};
 export const onSignInNeeded = (callback) => (signInNeeded = callback);
 let sessions = 0;

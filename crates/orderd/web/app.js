@@ -2,7 +2,7 @@
 
 import { $ } from "./dom.js";
 import * as i18n from "./i18n.js";
-import { about, onSignInNeeded } from "./api.js";
+import { about, jittered, onSignInNeeded } from "./api.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
 import { Live } from "./live_list.js";
@@ -16,7 +16,7 @@ import { fail, hasSignedIn, note, wire as wireSession } from "./sign_in.js";
 
 const { t, number } = i18n;
 let known = { guarded: false, signedIn: true, lacksRead: false, replay: false, search: [], types: [], schema: {}, model: "order" };
-const UNKNOWN = "–";
+const [UNKNOWN, AGAIN] = ["–", 1000];
 let live = null;
 let stats = null;
 // Whether memory had the whole table when these were rendered, as far as this run of the service has reported.
@@ -195,7 +195,7 @@ async function answered() {
       return answer;
     } catch {
       status.setConnected(false);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await new Promise((resolve) => setTimeout(resolve, jittered(AGAIN)));
     }
   }
 }

@@ -2,14 +2,14 @@
 
 import { $, h } from "./dom.js";
 import { number, t } from "./i18n.js";
-import { listed, Refused } from "./api.js";
+import { jittered, listed, Refused } from "./api.js";
 import { entries } from "./stream_entries.js";
 import { Csv } from "./csv.js";
 
 const LIMIT = 1000;
 const PIECE = 1 << 18;
 const TRIES = 5;
-const AGAIN = 1000;
+const AGAIN = jittered(1000);
 const SAY_EVERY = 500;
 
 let going = null;

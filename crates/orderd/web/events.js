@@ -1,12 +1,13 @@
-// The connection to /events. The browser itself reconnects and sends the last event id. This adds what it lacks:
-// retrying after a response that is not a feed, detecting a connection that went silent, and closing the connection
-// while the page is hidden.
+// The connection to /events. The browser itself would reconnect after a fixed time, and never after a response that is not
+// a feed. This reconnects after a random time, detects a connection that went silent, and closes the connection while
+// the page is hidden.
 
-import { memLen } from "./api.js";
+import { jittered, memLen } from "./api.js";
 import { parse } from "./json.js";
 
 const QUIET = 6000; // Statistics come every second.
 const HIDDEN = 20000;
+const AGAIN = 1000;
 
 export class Events {
   #source = null;
@@ -79,12 +80,12 @@ export class Events {
 
   async #lost(source) {
     if (source !== this.#source) return;
+    const isRefused = source.readyState === EventSource.CLOSED;
     this.#handlers.state(false);
-    if (source.readyState !== EventSource.CLOSED) return;
-    clearTimeout(this.#watchdog);
-    this.#retry = setTimeout(() => this.#open(), 1000);
+    this.#close();
+    this.#retry = setTimeout(() => this.#open(), jittered(AGAIN));
     // The browser does not report why it was refused; any other request does.
-    await memLen().catch(() => {});
+    if (isRefused) await memLen().catch(() => {});
   }
 
   #visibility() {

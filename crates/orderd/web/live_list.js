@@ -3,14 +3,14 @@
 
 import { $, h, say } from "./dom.js";
 import { t } from "./i18n.js";
-import { memLen, page } from "./api.js";
+import { jittered, memLen, page } from "./api.js";
 import { List } from "./table.js";
 import { isFilled } from "./status.js";
 
 const ROWS = 200;
 const FEW = 4;
 const PAGE = 50;
-const AGAIN = 1000;
+const AGAIN = jittered(1000);
 
 export class Live {
   #members;

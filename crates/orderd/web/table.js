@@ -3,11 +3,11 @@
 
 import { h, LINE, value, line } from "./dom.js";
 import { dateTime, keyLabel, pathLabel, t, time, zone } from "./i18n.js";
-import { orderText } from "./api.js";
+import { jittered, orderText } from "./api.js";
 import { member as valueOf, parse, path, stringify } from "./json.js";
 
 const AT_ONCE = 4;
-const AGAIN = 2000;
+const AGAIN = jittered(2000);
 
 // Keys begin with nanoseconds since 1970; those of other origin have no time.
 export function arrival(id) {

@@ -681,6 +681,29 @@ async fn every_figure_and_chart_can_be_seen_in_any_width_and_language() {
     }
 }
 
+/// The random times after which the page has tried again, as far as the time until a retry is around a second.
+const WAITS: &str = "const real = setTimeout; window.waits = new Set(); window.setTimeout = (call, ms) => { \
+    if (ms >= 500 && ms < 1500) waits.add(ms); return real(call, ms); }";
+
+/// After a restart, not all pages ask in the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_are_spread_over_time() {
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&[order("mine")]).await;
+    let browser = Browser::new().await;
+    browser.block(&["*openapi.json"]).await;
+    browser.go(&url(&service)).await;
+    browser.reads("#banners", "Disconnected from the service").await;
+    browser.script(WAITS).await;
+    browser.holds("waits.size > 2").await;
+    browser.block(&[]).await;
+    browser.reads(FIRST, "mine").await;
+    service.kill();
+    browser.reads("#banners", "Disconnected from the service").await;
+    browser.script(WAITS).await;
+    browser.holds("waits.size > 2").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn page_works_over_a_slow_connection() {
     let (stack, service) = Stack::started().await;

@@ -163,6 +163,12 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await;
     }
 
+    /// Lets requests for these URLs fail, and no others.
+    pub(crate) async fn block(&self, urls: &[&str]) {
+        self.devtools("Network.enable", json!({})).await;
+        self.devtools("Network.setBlockedURLs", json!({ "urls": urls })).await;
+    }
+
     /// Sets the folder for downloads.
     pub(crate) async fn downloads_to(&self, folder: &Path) {
         let behavior = json!({ "behavior": "allow", "downloadPath": folder });
