@@ -27,11 +27,7 @@ let asked = null;
 
 const events = new Events({
   order: (data) => live.add(data),
-  stats: (data) => {
-    charts.rate.add(data.orders_per_second);
-    charts.commit.add(data.commit_ms);
-    figures(data);
-  },
+  stats: (data) => figures(data),
   reset: () => {
     // The next figures are compared with nothing, so that no list misses a change.
     [filled, stats] = [filled && false, null];
@@ -39,9 +35,9 @@ const events = new Events({
   },
   state: (connected) => {
     status.setConnected(connected);
-    if (!connected) nothingKnown();
     if (!connected && !live.isLoaded) live.refresh();
   },
+  closed: nothingKnown,
 });
 
 // `#/`, `#/page/3`, `#/order/ID`, `#/search/TEXT`, `#/find?QUERY`; anything else means the first.
@@ -86,9 +82,13 @@ function show(focus) {
   if (focus) scrollTo({ top: 0 });
 }
 
-// Without the service, the state is unknown.
+// Without the connection, the state is unknown.
 function nothingKnown() {
+  stats = null;
   for (const figure of ["orders", "rate", "commit", "lag", "dead"]) $(`fig-${figure}`).textContent = UNKNOWN;
+  $("sampled").hidden = true;
+  charts.rate.add(null);
+  charts.commit.add(null);
 }
 
 // The list of dead letters is read again after so many `stats`, which come once a second.
@@ -108,18 +108,34 @@ function figures(data) {
     deadLetters.refresh();
   }
   stats = data;
-  const { orders_per_second: all, commit_ms: ms } = data;
-  $("fig-orders").textContent = number(data.mem_len);
-  $("fig-rate").textContent = t("perSecond", { value: number(all) });
-  $("fig-commit").textContent = ms === null ? UNKNOWN : t("ms", { value: number(ms) });
-  // Without NATS its figures are unknown, and without PostgreSQL the position is.
-  const { nats, postgres, intake } = data.parts;
-  $("fig-lag").textContent = nats.up && postgres.up && intake.up ? number(data.lag) : UNKNOWN;
-  $("fig-dead").textContent = nats.up ? number(data.dead_letters) : UNKNOWN;
+  const { rate, commit } = showFigures();
+  charts.rate.add(rate);
+  charts.commit.add(commit);
+  showChartsBegan();
+}
+
+function showChartsBegan() {
   const { began } = charts.rate;
   $("charts-began").textContent = began ? t("chartsBegan", { time: i18n.since(began) }) : t("chartsFull");
-  $("sampled").hidden = all <= 100;
-  $("sampled").textContent = t("sampled", { shown: 100, all: number(Math.round(all)) });
+}
+
+// The figures that are known. Without NATS or the intake, that nothing was taken in does not mean that nothing arrives; an
+// intake that is only held up by a dead letter still takes in orders.
+function showFigures() {
+  const { nats, postgres, intake } = stats.parts;
+  const isRateKnown = nats.up && (intake.up || stats.orders_per_second > 0);
+  const shown = (figure, value, text = number) => {
+    $(`fig-${figure}`).textContent = value === null ? UNKNOWN : text(value);
+    return value;
+  };
+  const rate = shown("rate", isRateKnown ? stats.orders_per_second : null, (value) => t("perSecond", { value: number(value) }));
+  const commit = shown("commit", postgres.up ? stats.commit_ms : null, (value) => t("ms", { value: number(value) }));
+  shown("orders", stats.mem_len);
+  shown("lag", nats.up && postgres.up && intake.up ? stats.lag : null);
+  shown("dead", nats.up ? stats.dead_letters : null);
+  $("sampled").hidden = rate === null || rate <= 100;
+  $("sampled").textContent = t("sampled", { shown: 100, all: number(Math.round(rate)) });
+  return { rate, commit };
 }
 
 function open() {
@@ -170,7 +186,11 @@ async function begin() {
     status.redraw();
     live?.clear();
     quickSearch.again();
-    if (stats) figures(stats);
+    if (stats) {
+      showFigures();
+      showChartsBegan();
+    }
+    Object.values(charts).forEach((chart) => chart.redraw());
     show(false);
   });
   addEventListener("hashchange", () => {

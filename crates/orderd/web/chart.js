@@ -28,15 +28,21 @@ export class Chart {
     return this.#points.length < SECONDS ? new Date(this.#first) : null;
   }
 
-  // One point per second; `null` without a measurement. Seconds without data are a gap.
+  // One point per second: a later one of the same second replaces it. `null` is a gap, and so are seconds without data.
   add(point) {
     const now = Date.now();
-    const missed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000) - 1) : 0;
-    for (let second = 0; second < missed; second += 1) this.#points.push(null);
+    const passed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000)) : 1;
+    for (let second = 1; second < passed; second += 1) this.#points.push(null);
     this.#first ||= now;
-    this.#last = now;
+    if (passed === 0) this.#points.pop();
+    else this.#last = now;
     this.#points.push(point);
     this.#points = this.#points.slice(-SECONDS);
+    this.#draw();
+  }
+
+  // In the current language.
+  redraw() {
     this.#draw();
   }
 
@@ -65,8 +71,9 @@ export class Chart {
     this.#line.setAttribute("d", lines.map(({ points }) => `M${points}`).join(" "));
     this.#area.setAttribute("d", lines.map(({ points, from, to }) => `M${from},${HEIGHT} ${points} ${to},${HEIGHT}Z`).join(" "));
     this.#top.textContent = number(most);
+    const text = (point) => (point === undefined || point === null ? "–" : number(point));
     this.#picture.setAttribute("aria-label", t("chartNow", {
-      name: t(this.#name), now: this.#points.at(-1) === null ? "–" : number(this.#points.at(-1)), most: number(highest),
+      name: t(this.#name), now: text(this.#points.at(-1)), most: text(measured.length > 0 ? highest : null),
       count: this.#points.length,
     }));
   }

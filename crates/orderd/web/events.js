@@ -18,8 +18,9 @@ export class Events {
   #hidden = 0;
   #wanted = false;
 
-  // Handlers: order(data), stats(data), reset(), state(connected). A reset says that what came before now has to
-  // be asked for; it comes after the connection stands, so that nothing falls between the two.
+  // Handlers: order(data), stats(data), reset(), state(connected), closed(). A reset says that what came before now has to
+  // be asked for; it comes after the connection stands, so that nothing falls between the two. Once it is closed, the
+  // statistics are out of date, but that is no failure.
   constructor(handlers) {
     this.#handlers = handlers;
     document.addEventListener("visibilitychange", () => this.#visibility());
@@ -63,6 +64,7 @@ export class Events {
     clearTimeout(this.#retry);
     this.#source?.close();
     this.#source = null;
+    this.#handlers.closed();
   }
 
   #alive() {

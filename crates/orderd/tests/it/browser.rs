@@ -490,6 +490,8 @@ async fn user_signs_in_with_a_token_and_out_again() {
     browser.click("#sign-out").await;
     browser.reads("#view-signin", "Sign in").await;
     assert_eq!(browser.text("#live-list").await, "");
+    let figure = "return document.getElementById('fig-orders').textContent";
+    assert_eq!(browser.script(figure).await, "–", "how many there are is not for everyone");
     // The list is shown again, although it was paused.
     browser.keys("#token", "open-sesame\u{e007}").await;
     browser.reads(FIRST, "mine").await;
@@ -634,21 +636,92 @@ async fn a_search_has_an_address_and_enter_opens_its_only_hit_and_goes_to_severa
     is_sound(&browser, "what Enter opened").await;
 }
 
+/// Whether each chart says that its value is unknown, and its line ends before the present.
+const GAPS: &str = "[...document.querySelectorAll('.chart svg')].every((chart) => \
+    /: (now|сейчас) –,/.test(chart.getAttribute('aria-label')) && \
+    [...chart.querySelector('.line').getAttribute('d').matchAll(/([\\d.]+),/g)].every(([, x]) => Number(x) < 600))";
+
+/// Whether the rate is known, also in its chart.
+const KNOWN: &str = "/: now \\d/.test(document.querySelector('#chart-rate svg').getAttribute('aria-label')) && \
+    document.getElementById('fig-rate').textContent.endsWith('/s')";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_figures_are_shown_as_a_dash_while_a_server_is_away() {
     let (mut stack, mut service) = Stack::started().await;
+    let addr = service.addr.to_string();
     stack.publish(&["{".to_owned(), order("one")]).await;
     let browser = open(&service).await;
     browser.reads("#fig-dead", "1").await;
     browser.reads("#fig-lag", "0").await;
     browser.holds("/, \\S+$/.test(document.querySelector('.orders th').textContent)").await;
-    stack.nats.stop();
-    for figure in ["#fig-dead", "#fig-lag"] {
+    browser.holds(KNOWN).await;
+    service.kill();
+    let figures = ["#fig-orders", "#fig-rate", "#fig-commit", "#fig-lag", "#fig-dead"];
+    for figure in figures {
         browser.reads(figure, "–").await;
     }
+    browser.holds(GAPS).await;
+    // Another language knows no more.
+    browser.click("#language").await;
+    for figure in figures {
+        assert_eq!(browser.text(figure).await, "–", "{figure}");
+    }
+    browser.holds(GAPS).await;
+    browser.click("#language").await;
+
+    let service = stack.serve(&[("HTTP_ADDR", &addr)]).await;
+    browser.reads("#fig-dead", "1").await;
+    browser.holds(KNOWN).await;
+    stack.nats.stop();
+    for figure in ["#fig-rate", "#fig-commit", "#fig-lag", "#fig-dead"] {
+        browser.reads(figure, "–").await;
+    }
+    browser.holds(GAPS).await;
     browser.reads("#fig-orders", "1").await;
-    service.kill();
+    assert_eq!(service.mem_len().await, 1);
+}
+
+/// NATS answers, and the service does not read from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rate_is_unknown_while_the_intake_alone_is_down() {
+    let stack = Stack::new();
+    // It is in the way of dead letters.
+    let config = async_nats::jetstream::stream::Config {
+        name: "OTHER".into(),
+        subjects: vec!["dead.ORDERS.x.y".into()],
+        ..Default::default()
+    };
+    stack.jetstream().await.create_stream(config).await.unwrap();
+    let service = stack.start(&[]).await;
+    let browser = open(&service).await;
+    browser.reads("#fig-orders", "0").await;
+    browser.reads("#parts .away", "Intake").await;
+    browser.reads("#parts .up", "NATS").await;
+    for figure in ["#fig-rate", "#fig-lag"] {
+        browser.reads(figure, "–").await;
+    }
+    browser.holds(GAPS).await;
+}
+
+/// A hidden page closes its connection. Until it has a new one it knows nothing, but nothing has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_of_a_page_that_was_hidden_are_unknown_until_it_is_connected() {
+    let (stack, service) = Stack::started().await;
+    stack.publish(&[order("one")]).await;
+    let browser = open(&service).await;
+    browser.reads("#fig-orders", "1").await;
+    browser.holds(KNOWN).await;
+    // It waits a while before it closes the connection.
+    let hide = "const real = setTimeout; window.setTimeout = (call, ms) => real(call, ms === 20000 ? 0 : ms); \
+        const hide = (is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true }); \
+        document.dispatchEvent(new Event('visibilitychange')); }; window.hide = hide; hide(true)";
+    browser.script(hide).await;
     browser.reads("#fig-orders", "–").await;
+    browser.holds(GAPS).await;
+    assert_eq!(browser.text("#banners").await, "");
+    browser.script("hide(false)").await;
+    browser.reads("#fig-orders", "1").await;
+    browser.holds(KNOWN).await;
 }
 
 /// What the user sees of the tiles and charts: nothing is hidden, covered or cut off.
