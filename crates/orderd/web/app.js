@@ -5,6 +5,7 @@ import * as i18n from "./i18n.js";
 import { about, jittered, onSignInNeeded } from "./api.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
+import { setHasModel } from "./json.js";
 import { Live } from "./live_list.js";
 import * as deadLetters from "./dead_letters.js";
 import * as order from "./order.js";
@@ -200,6 +201,7 @@ async function begin() {
   status.start();
   known = await answered();
   i18n.setModel(known.model);
+  setHasModel(Object.keys(known.schema.properties ?? {}).length > 0);
   quickSearch.wire(known);
   query.wire(known);
   if (known.guarded && !known.signedIn) show(false);

@@ -19,7 +19,68 @@ export function member(value, names) {
   if (names.length === 0 || value === null || value === undefined) return value;
   if (Array.isArray(value)) return value.map((element) => member(element, names)).filter((found) => found !== undefined);
   const [name, ...rest] = names;
-  return typeof value === "object" && Object.hasOwn(value, name) ? member(value[name], rest) : undefined;
+  const own = typeof value === "object" ? ownName(value, name) : undefined;
+  return own === undefined ? undefined : member(value[own], rest);
+}
+
+// Without a model, names are exact.
+let hasModel = false;
+export const setHasModel = (has) => (hasModel = has);
+
+// The object's own spelling of a name.
+function ownName(object, name) {
+  if (Object.hasOwn(object, name)) return name;
+  return hasModel ? Object.keys(object).findLast((own) => folded(own) === folded(name)) : undefined;
+}
+
+// The signs of JSON text that are outside of strings, each with its place. A single regular expression for strings would
+// exhaust the stack on long ones.
+function* signs(text) {
+  const next = /["{}[\],:]/g;
+  for (let found = next.exec(text); found; found = next.exec(text)) {
+    if (found[0] === '"') next.lastIndex = stringEnd(text, found.index);
+    else yield [found[0], found.index];
+  }
+}
+
+// The place after the string that begins at `start`.
+function stringEnd(text, start) {
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (text[end - 1 - escapes] === "\\") escapes += 1;
+    if (escapes % 2 === 0) return end + 1;
+  }
+  return text.length;
+}
+
+// The members of an object, each as its name and the text of its value; of an array, its elements without names.
+// Nothing else has any. A name may occur twice.
+export function parts(text) {
+  const found = [];
+  let [depth, name, start] = [0, undefined, 0];
+  for (const [sign, at] of signs(text)) {
+    const isEnd = sign === "}" || sign === "]";
+    if (depth === 1 && sign === ":") name = JSON.parse(text.slice(start, at));
+    if (depth === 1 && (sign === "," || isEnd)) {
+      const value = text.slice(start, at).trim();
+      if (value) found.push([name, value]);
+    }
+    if (isEnd) depth -= 1;
+    if (sign === "{" || sign === "[") depth += 1;
+    if (depth === 1 && !isEnd) start = at + 1;
+  }
+  return found;
+}
+
+// A name without its case. The service folds letters alike, one by one, as Go does.
+export function folded(name) {
+  const only = (letters, letter) => ([...letters].length === 1 ? letters : letter);
+  const fold = (letter) => {
+    const upper = only(letter.toUpperCase(), letter);
+    // The capital of dotless ı is I, but ı does not fold to i.
+    return letter === "ı" ? letter : only(upper.toLowerCase(), upper);
+  };
+  return [...name].map(fold).join("");
 }
 
 // Parsing and laying out a deeper document would exhaust the stack.

@@ -340,12 +340,8 @@ async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {
     browser.holds("ended === 'closed'").await;
     let line = format!("{{\"id\":\"{id}\",\"order\":{}}}\n", first.replace('\n', " "));
     assert_eq!(browser.script("return pieces.join('')").await, line);
-    browser.script(FILE).await;
-    browser.click("#find-csv").await;
-    browser.holds("ended === 'closed'").await;
-    let csv = browser.script("return pieces.join('')").await;
-    let csv = csv.as_str().unwrap();
-    assert!(csv.starts_with("\u{feff}key,arrived,to.city,tags,document\r\n"), "{csv}");
+    let csv = csv(&browser).await;
+    assert!(csv.starts_with("key,arrived,to.city,tags,document\r\n"), "{csv}");
     assert!(csv.contains("Riga,\"[\"\"a\"\",\"\"b\"\"]\",\"{\"\"to\"\":"), "{csv}");
     is_sound(&browser, "a search of documents of any form").await;
 }
@@ -354,7 +350,11 @@ async fn documents_of_any_form_are_found_by_a_path_and_saved_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_columns_of_a_file_have_one_name() {
     for (model, document, head) in [
-        ("parcel.json", r#"{"id":"i","key":"k","arrived":"a"}"#, "orderd_key,orderd_arrived,id,key,arrived"),
+        (
+            "parcel.json",
+            r#"{"id":"i","key":"k","orderd_key":"o","arrived":"a","unknown_members":"u"}"#,
+            "orderd_orderd_key,orderd_arrived,id,key,orderd_key,arrived,unknown_members,orderd_unknown_members",
+        ),
         ("any", r#"{"id":"i","document":"d"}"#, "key,arrived,id,document,orderd_document"),
     ] {
         let stack = Stack::new();
@@ -368,10 +368,85 @@ async fn no_two_columns_of_a_file_have_one_name() {
         let browser = open(&service).await;
         browser.go(&format!("{}#/find", url(&service))).await;
         browser.holds(&format!("{ROWS}.length === 1")).await;
-        browser.script(FILE).await;
-        browser.click("#find-csv").await;
-        browser.holds("ended === 'closed'").await;
-        let csv = browser.script("return pieces.join('')").await;
-        assert_eq!(csv.as_str().unwrap().trim_start_matches('\u{feff}').lines().next(), Some(head));
+        assert_eq!(csv(&browser).await.lines().next(), Some(head));
     }
+}
+
+/// The file of a search, without the byte order mark.
+async fn csv(browser: &Browser) -> String {
+    browser.script(FILE).await;
+    browser.click("#find-csv").await;
+    browser.holds("ended === 'closed'").await;
+    let csv = browser.script("return pieces.join('')").await;
+    csv.as_str().unwrap().trim_start_matches('\u{feff}').to_owned()
+}
+
+/// Members that the model lacks, names in another case, and numbers that JavaScript can't hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_csv_file_has_every_member_and_numbers_as_they_were_sent() {
+    const MODEL: &str = r#"{"id":"i","weight":0.5,"to":{"city":"c"},"count":1,"tags":["t"]}"#;
+    const HEAD: &str = "key,arrived,id,weight,to.city,count,tags,unknown_members";
+    let json = "{\"ID\":\"p-1\",\"weight\":1.50,\"To\":{\"CITY\":\"Riga\",\"floor\":3},\n\"count\":9007199254740993,\"count\":null,\"tags\":[ \"a\"],\
+                \"exact\":0.1234567890123456789012,\"note\":\"=1, \\\"x\\\"\",\"huge\":1e400}";
+    let jsonb = json.replace(",\"huge\":1e400", "");
+    let rest = r#"{"To":{"floor":3},"exact":0.1234567890123456789012,"note":"=1, \"x\"","huge":1e400}"#;
+    // PostgreSQL's form.
+    let sorted = r#"{"to":{"floor":3},"note":"=1, \"x\"","exact":0.1234567890123456789012}"#;
+    let typed =
+        |tags: &str, rest: &str| format!("p-1,1.50,Riga,9007199254740993,{},{}", quoted(tags), quoted(rest));
+    let whole = |id: &str| format!("{id},1.50,0.1234567890123456789012,{}", quoted(json));
+    for (format, model, document, head, cells) in [
+        ("json", "parcel.json", json, HEAD, typed(r#"[ "a"]"#, rest)),
+        ("jsonb", "parcel.json", &*jsonb, HEAD, typed(r#"["a"]"#, sorted)),
+        // Without a model, names are exact.
+        ("json", "any", json, "key,arrived,id,weight,exact,document", whole("")),
+        (
+            "json",
+            "any",
+            &json.replace("ID", "id"),
+            "key,arrived,id,weight,exact,document",
+            whole("p-1").replace("ID", "id"),
+        ),
+    ] {
+        let stack = Stack::new();
+        let file = stack.temp_dir.path().join("parcel.json");
+        std::fs::write(&file, MODEL).unwrap();
+        let (named, search) = match model {
+            "any" => ("any", "id,weight,exact"),
+            _ => (file.to_str().unwrap(), "id"),
+        };
+        let service = stack.serve(&[("MODEL", named), ("PG_FORMAT", format), ("SEARCH", search)]).await;
+        stack.publish(&[document]).await;
+        service.wait_len(1).await;
+        let browser = open(&service).await;
+        browser.go(&format!("{}#/find", url(&service))).await;
+        browser.holds(&format!("{ROWS}.length === 1")).await;
+        // The list finds the member too.
+        let shown = if model == "any" && !document.contains("\"id\"") { "–" } else { "p-1" };
+        browser.reads("#find-list tbody tr .main", shown).await;
+        let csv = csv(&browser).await;
+        let (first, rest) = csv.split_once("\r\n").unwrap();
+        assert_eq!(first, head, "{format} {model}");
+        let key = service.ids().await[0].clone();
+        let row = rest.strip_prefix(&key).and_then(|row| row.split_once("Z,")).unwrap().1;
+        assert_eq!(row, format!("{cells}\r\n"), "{format} {model}");
+    }
+}
+
+/// As in `member_name.rs`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_folds_letters_as_the_service_does() {
+    let (_stack, service) = Stack::started().await;
+    let browser = open(&service).await;
+    let groups = ["sSſ", "kK\u{212a}", "åÅ\u{212b}", "жЖ", "σςΣ", "ßẞ", "µμΜ", "ǆǅǄ", "ιΙ\u{345}\u{1fbe}"];
+    let others = ["iı", "Iİ", "iİ", "eé", "sß", "f\u{fb00}"];
+    let folds = format!(
+        "import('./json.js').then(({{ folded }}) => done({}.map((letters) => new Set([...letters].map(folded)).size)))",
+        json!([&groups[..], &others].concat())
+    );
+    assert_eq!(browser.script_async(&folds).await, json!([[1; 9].as_slice(), &[2; 6]].concat()));
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
 }
