@@ -1,6 +1,7 @@
 // openapi.json, laid out for reading. The description itself is in English.
 
 import { $, h } from "./dom.js";
+import { parse, stringify } from "./json.js";
 import { lang, onLanguage, setModel, t, translate, wireSwitch } from "./i18n.js";
 
 let api;
@@ -20,7 +21,7 @@ function resolved(part) {
 function example(media) {
   const given = resolved(media?.schema)?.examples?.[0];
   if (given === undefined) return null;
-  const shown = typeof given === "string" ? given : JSON.stringify(given, null, 2);
+  const shown = typeof given === "string" ? given : stringify(given, 2);
   return h("details", {}, h("summary", {}, label("docsExample")), h("pre", { tabindex: 0 }, shown));
 }
 
@@ -50,7 +51,7 @@ function show() {
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, given]) => operation(path, method, given)));
   const schema = h("details", { class: "panel" }, h("summary", {}, label("docsSchema")),
-    h("pre", { tabindex: 0 }, JSON.stringify(api.components.schemas[api["x-schema"]], null, 2)));
+    h("pre", { tabindex: 0 }, stringify(api.components.schemas[api["x-schema"]], 2)));
   $("docs").lang = "en";
   $("docs").replaceChildren(
     h("div", { class: "heading" }, h("h1", {}, `${api.info.title} ${api.info.version}`)),
@@ -61,7 +62,7 @@ async function begin() {
   translate();
   wireSwitch($("language"));
   try {
-    api = await (await fetch("openapi.json")).json();
+    api = parse(await (await fetch("openapi.json")).text());
     setModel(api["x-model"]);
     document.title = `API · ${api.info.title}`;
     onLanguage(() => document.querySelectorAll("#docs [data-t]").forEach((own) => (own.lang = lang())));

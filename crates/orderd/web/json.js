@@ -8,8 +8,8 @@ export function parse(text) {
 }
 
 // The text of a value that was parsed.
-export const stringify = (content) =>
-  JSON.stringify(content, (_, value) => (typeof value === "bigint" ? JSON.rawJSON?.(String(value)) ?? String(value) : value));
+export const stringify = (content, indent) => JSON.stringify(content, (_, value) =>
+  (typeof value === "bigint" ? JSON.rawJSON?.(String(value)) ?? String(value) : value), indent);
 
 // The names of a path such as `delivery.email`; `\\.` is a dot within a name.
 export const path = (text) => text.match(/(?:\\.|[^.\\])+/g)?.map((name) => name.replace(/\\(.)/g, "$1")) ?? [];

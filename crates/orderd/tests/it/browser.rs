@@ -232,6 +232,23 @@ async fn the_description_of_the_api_can_be_read_by_all() {
     browser.reads("#docs", "Пример").await;
 }
 
+/// Numbers of the sample keep all their digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_the_sample_are_exact_in_the_description_of_the_api() {
+    let stack = Stack::new();
+    let file = stack.temp_dir.path().join("parcel.json");
+    std::fs::write(&file, ODD_PARCEL).unwrap();
+    let service = stack.serve(&[("MODEL", file.to_str().unwrap())]).await;
+    let browser = Browser::new().await;
+    browser.go(&format!("{}docs", url(&service))).await;
+    browser.reads("main", "/order/{id}").await;
+    let texts = "return [...document.querySelectorAll('#docs pre')].map((text) => text.textContent) \
+        .filter((text) => text.includes('90071992547409')).map((text) => text.match(/90071992547409\\d\\d/g))";
+    let texts: Vec<Vec<String>> = serde_json::from_value(browser.script(texts).await).unwrap();
+    assert!(texts.len() > 1, "in examples and in the schema: {texts:?}");
+    assert!(texts.concat().iter().all(|number| number == "9007199254740993"), "{texts:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn live_list_pauses_when_asked_and_while_scrolled_down() {
     let (stack, service) = Stack::started().await;
