@@ -1,15 +1,32 @@
 // JSON without loss of digits: identifiers may have more than JavaScript's numbers.
 
+// A fraction that JavaScript's numbers can't hold, or one beyond their range: its text.
+export class Fraction {
+  #text;
+
+  constructor(text) {
+    this.#text = text;
+  }
+
+  toString() {
+    return this.#text;
+  }
+}
+
 export function parse(text) {
   return JSON.parse(text, (_, value, context) => {
-    const exact = typeof value !== "number" || Number.isSafeInteger(value) || !context;
-    return exact || !/^-?\d+$/.test(context.source) ? value : BigInt(context.source);
+    if (typeof value !== "number" || !context) return value;
+    if (/^-?\d+$/.test(context.source)) return Number.isSafeInteger(value) ? value : BigInt(context.source);
+    return digits(context.source) === digits(String(value)) ? value : new Fraction(context.source);
   });
 }
 
+// The digits that count: without those of the exponent, and zeros at the ends.
+const digits = (number) => number.replace(/e.*/i, "").replace(/[-.]/g, "").replace(/^0+|0+$/g, "");
+
 // The text of a value that was parsed.
 export const stringify = (content, indent) => JSON.stringify(content, (_, value) =>
-  (typeof value === "bigint" ? JSON.rawJSON?.(String(value)) ?? String(value) : value), indent);
+  (typeof value === "bigint" || value instanceof Fraction ? JSON.rawJSON?.(String(value)) ?? String(value) : value), indent);
 
 // The names of a path such as `delivery.email`; `\\.` is a dot within a name.
 export const path = (text) => text.match(/(?:\\.|[^.\\])+/g)?.map((name) => name.replace(/\\(.)/g, "$1")) ?? [];

@@ -2,12 +2,13 @@
 
 import { h, value } from "./dom.js";
 import { label, t } from "./i18n.js";
+import { Fraction } from "./json.js";
 
 const MOST = 200; // Elements shown of an array.
 const OPEN = 3; // Levels that are open at first.
 
 export function tree(content, depth = 0) {
-  if (typeof content !== "object" || content === null) return leaf(content);
+  if (typeof content !== "object" || content === null || content instanceof Fraction) return leaf(content);
   const isList = Array.isArray(content);
   const entries = Object.entries(content);
   if (entries.length === 0) return h("span", { class: "note" }, t("none"));

@@ -422,6 +422,27 @@ async fn a_document_of_another_kind_is_a_tree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_beyond_those_of_javascript_are_shown_as_they_are() {
+    const NUMBERS: [&str; 3] = ["1e400", "-0.1234567890123456789012", "12345678901234567890"];
+    let stack = Stack::new();
+    let service = stack.serve(&[("MODEL", "any"), ("SEARCH", "name,huge,list")]).await;
+    let [huge, fraction, whole] = NUMBERS;
+    let browser = open(&service).await;
+    browser.reads("#live-list", "No documents").await;
+    stack
+        .publish(&[format!(r#"{{"name":"n","huge":{huge},"list":[{fraction},{whole}],"plain":-1.250e-7}}"#)])
+        .await;
+    for number in NUMBERS {
+        browser.reads(FIRST, number).await;
+    }
+    browser.click(&format!("{FIRST} a")).await;
+    for number in NUMBERS.into_iter().chain(["-1.25e-7"]) {
+        browser.reads("#view-order .tree", number).await;
+    }
+    is_laid_out(&browser, "odd numbers").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn live_list_continues_after_the_service_was_away() {
     let (stack, mut service) = Stack::started().await;
     let addr = service.addr.to_string();
