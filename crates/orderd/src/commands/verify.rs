@@ -243,7 +243,10 @@ impl KeysByStore {
             match status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => break,
-                status => anyhow::bail!("the service answers {status} to /order_pages/{page}"),
+                status => {
+                    let why = String::from_utf8_lossy(&body);
+                    anyhow::bail!("the service answers {status} to /order_pages/{page}: {}", why.trim_end())
+                }
             }
             let ids: Vec<String> = serde_json::from_slice(&body)
                 .context("the service's page of ids is not a list; is HTTP_ADDR orderd's address?")?;

@@ -97,7 +97,8 @@ impl Stats {
         }
         let (rates, metrics) = (self.rates, &self.metrics);
         json!({
-            "mem_len": self.cache.count(),
+            // As `/mem_len`, which refuses then.
+            "mem_len": (!self.progress.is_misfit()).then(|| self.cache.count()),
             "orders_per_second": rates.arrived,
             "committed_per_second": rates.written,
             "commit_ms": rates.commit_ms,

@@ -29,6 +29,7 @@ use crate::read_through::{MissSources, ReadThrough};
 use crate::traces::Traces;
 
 use self::router::{NEWEST, ORDER, SEARCH};
+use self::routes::order::unavailable;
 pub(crate) use self::routes::query::MEMBER;
 use self::routes::{dead_letters, query};
 pub(crate) use self::server::runtime::HttpThreads;
@@ -113,6 +114,14 @@ impl App {
     /// Waits until it has been, for at most [`FILL_TIMEOUT`].
     async fn wait_whole_table(&self) {
         drop(tokio::time::timeout(FILL_TIMEOUT, self.health.wait_up(Part::Fill)).await);
+    }
+
+    /// The response to requests for counts and lists if the model does not fit the table, because they would show the
+    /// table as empty, or nearly so.
+    fn misfit(&self) -> Option<Response> {
+        const MISFIT: &str = "503 the model does not fit the table, so its rows are neither counted nor listed: set \
+                              MODEL or PG_TABLE; /readyz and `orderd model check` say what differs";
+        self.progress.is_misfit().then(|| unavailable(MISFIT))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::support::{Service, Stack, eventually};
 /// Files of models, in a folder of the test's own.
 fn file(stack: &Stack, name: &str, text: &str) -> String {
     let file = stack.temp_dir.path().join(name);
+    use crate::live::Reader;
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, text).unwrap();
     file.display().to_string()
@@ -351,7 +352,7 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
     assert_eq!(service.stop(), Some(0));
     let parcel = file(&stack, "parcel.json", r#"{"barcode": "", "weight": 1.5}"#);
     stack.publish(&[r#"{"barcode":"b-1","weight":2}"#]).await;
-    let mut service = stack.start(&[("MODEL", &parcel)]).await;
+    let mut service = stack.start(&[("MODEL", &parcel), ("SEARCH", "barcode")]).await;
     let health = eventually("the table is read", async || {
         let answer = service.get("/readyz").await;
         answer.json()["fill"]["reason"].as_str().is_some_and(|it| it.contains("model")).then_some(answer)
@@ -392,12 +393,36 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
         let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
         assert_eq!(String::from_utf8_lossy(&checked.stdout), "2 rows: readable\n2 of 2 rows readable\n");
         assert_eq!(service.stop(), Some(0));
-        for (name, other, document) in [
-            ("stranger.json", r#"{"zz": "q", "yy": {"a": 1}}"#, r#"{"zz":"new"}"#),
-            ("changed.json", r#"{"id": 1, "w": "s"}"#, r#"{"id":7,"w":"new"}"#),
+        for (name, other, document, member) in [
+            ("stranger.json", r#"{"zz": "q", "yy": {"a": 1}}"#, r#"{"zz":"new"}"#, "zz"),
+            ("changed.json", r#"{"id": 1, "w": "s"}"#, r#"{"id":7,"w":"new"}"#, "id"),
         ] {
             let model = file(&stack, name, other);
-            let mut service = stack.start(&[("MODEL", &model)]).await;
+            /// Neither counts nor lists show a table that the model does not fit. `member` can be searched.
+            async fn assert_not_listed(service: &Service, member: &str) {
+                for path in
+                    ["/mem_len", "/order_pages/last", "/order_pages/1", "/orders", "/orders?full=true"]
+                        .map(str::to_owned)
+                        .into_iter()
+                        // Twice, because plain requests take another path through the code.
+                        .chain([format!("/orders?{member}=7"), format!("/order?{member}=7")])
+                        .chain([
+                            format!("/orders?{member}=7&limit=1"),
+                            format!("/order?{member}=7&{member}=7"),
+                        ])
+                {
+                    let answer = service.get(&path).await;
+                    assert_eq!(answer.status, 503, "{path}: {}", answer.body);
+                    assert!(
+                        answer.body.starts_with("503 the model does not fit the table"),
+                        "{path}: {}",
+                        answer.body
+                    );
+                    assert!(answer.headers.contains_key("retry-after"), "{path}");
+                }
+            }
+
+            let mut service = stack.start(&[("MODEL", &model), ("SEARCH", member)]).await;
             stack.publish(&[document]).await;
             let health = eventually("the table is read", async || {
                 let answer = service.get("/readyz").await.json();
@@ -417,9 +442,12 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
                 stack.jetstream().await.get_stream("ORDERS").await.unwrap().cached_info().state.clone();
             let key = format!("{}-{}", state.last_timestamp.unix_timestamp_nanos(), state.last_sequence);
             assert_ne!(service.get(&format!("/order/{key}")).await.status, 200, "{format} {name}");
-            assert!(!service.get("/order_pages/last").await.body.contains(&key), "{format} {name}");
+            assert_not_listed(&service, member).await;
             assert_eq!(service.stop(), Some(0));
             assert_eq!(stack.rows(), 2, "{format} {name}");
+            assert_not_listed(&service, "barcode").await;
+            let stats = Reader::new(&service, None).await.until(|_| true).await;
+            assert_eq!((&stats["mem_len"], &stats["parts"]["fill"]["up"]), (&Value::Null, &json!(false)));
         }
     }
 }

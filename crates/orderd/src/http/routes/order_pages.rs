@@ -14,7 +14,8 @@ use crate::http::{App, json, text};
 
 /// `{"mem_len": N}`
 pub(crate) async fn mem_len(State(app): State<Arc<App>>) -> Response {
-    json(format!("{{\"mem_len\": {}}}", app.cache.count()).into_bytes())
+    let count = || json(format!("{{\"mem_len\": {}}}", app.cache.count()).into_bytes());
+    app.misfit().unwrap_or_else(count)
 }
 
 /// What an error says of pages that are there.
@@ -22,13 +23,13 @@ const PAGES: &str = "pages are numbered from 1, and the last one is /order_pages
 
 /// The last page.
 pub(crate) async fn last(State(app): State<Arc<App>>, asked: HeaderMap) -> Response {
-    respond(known(&app, None).await, &asked, || "404 there is no page: nothing is stored yet".into())
+    respond(&app, None, &asked, || "404 there is no page: nothing is stored yet".into()).await
 }
 
 /// Page `n`, from 1.
 pub(crate) async fn page(State(app): State<Arc<App>>, Segment(n): Segment, asked: HeaderMap) -> Response {
     match n.parse() {
-        Ok(n) => respond(known(&app, Some(n)).await, &asked, || format!("404 there is no page {n}: {PAGES}")),
+        Ok(n) => respond(&app, Some(n), &asked, || format!("404 there is no page {n}: {PAGES}")).await,
         Err(_) => text(StatusCode::NOT_FOUND, &format!("404 this is not the number of a page: {PAGES}")),
     }
 }
@@ -45,7 +46,20 @@ async fn known(app: &App, n: Option<usize>) -> Option<Page> {
 }
 
 /// A full page rarely changes: a client that requests it again gets 304. `missing` says that there is no such page.
-fn respond(page: Option<Page>, asked: &HeaderMap, missing: impl FnOnce() -> String) -> Response {
+async fn respond(
+    app: &App,
+    n: Option<usize>,
+    asked: &HeaderMap,
+    missing: impl FnOnce() -> String,
+) -> Response {
+    if let Some(misfit) = app.misfit() {
+        return misfit;
+    }
+    let page = known(app, n).await;
+    // The fill may have ended meanwhile.
+    if let Some(misfit) = app.misfit() {
+        return misfit;
+    }
     match page {
         None => unavailable("503 memory doesn't have the whole table yet"),
         Some(Page::Ids(ids)) => {

@@ -47,7 +47,11 @@ pub(crate) async fn find(app: &App, query: &cache::Query) -> Result<Matches, Res
 /// `None`: memory lacks the part of the table that the query needs.
 async fn find_now(app: &App, query: &cache::Query) -> Result<Option<Matches>, Response> {
     let was_whole = app.has_whole_table();
-    match app.cache.search(query, &app.read_through).await {
+    let found = app.cache.search(query, &app.read_through).await;
+    if let Some(misfit) = app.misfit() {
+        return Err(misfit);
+    }
+    match found {
         Ok(found) if was_whole && app.has_whole_table() => Ok(Some(found)),
         Ok(found) => Ok(app.cache.without_table(query, found)),
         Err(QueryError::Unavailable) => {
