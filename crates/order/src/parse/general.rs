@@ -183,6 +183,10 @@ impl Visitor<'_> for Name<'_> {
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
         let found = member_name::find(self.shape, self.expected, name);
+        if self.state.path.is_empty() {
+            self.state.has_known |= found.is_some();
+            self.state.has_unknown |= found.is_none();
+        }
         if found.is_some() {
             return Ok(found);
         }

@@ -105,6 +105,9 @@ struct State {
     has_counted_unknown: bool,
     /// Whether members that the model lacks are refused.
     refuses_unknown: bool,
+    /// Whether the document's root has members of the model, and others.
+    has_known: bool,
+    has_unknown: bool,
 }
 
 #[derive(Clone)]
@@ -150,6 +153,18 @@ impl Parser {
             format: RowFormat::Gob,
             state,
         })
+    }
+
+    /// The same parser, which refuses documents with unknown members.
+    pub fn refusing_unknown(mut self) -> Self {
+        self.state.refuses_unknown = true;
+        self
+    }
+
+    /// Whether the document that was parsed last has a member of the model at its root, or no members at all. Otherwise
+    /// it is a document of another model, of which a gob row has nothing.
+    pub fn shares_member(&self) -> bool {
+        self.state.has_known || !self.state.has_unknown || self.shape.any
     }
 
     /// Sets the row format of the following orders. The default is gob.
@@ -204,6 +219,8 @@ impl Parser {
 
     /// Parses `text` with `fast`. Returns the number of the key's field; `None` if the text is unusual.
     fn plain(&mut self, text: &str, key: &str) -> Option<u64> {
+        // `fast` gives up on unknown members.
+        (self.state.has_known, self.state.has_unknown) = (false, false);
         let out = &mut self.state.out;
         Body::open(OWN_LAYOUT as u16, key, out);
         fast::document(self.shape, text, &self.rules, out)
@@ -261,6 +278,7 @@ impl State {
         self.spans.clear();
         self.path.clear();
         (self.reason, self.wrong_at, self.missing, self.repeats) = (None, None, None, false);
+        (self.has_known, self.has_unknown) = (false, false);
     }
 
     /// Whether a document that lacks a required member is otherwise valid, and has a repeated object or array.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::connection_args::{HttpArgs, NatsArgs, PgArgs};
-use super::model::{ModelArgs, OrderArgs};
+use super::model::{ModelArgs, OrderArgs, UnknownMembers};
 use super::serve::KeepArgs;
 
 /// `orderd export`
@@ -26,6 +26,10 @@ pub struct ImportArgs {
     /// Lines {"id":…,"order":{…}}; - reads stdin.
     #[arg(default_value = "-", value_name = "FILE|-")]
     pub from: PathBuf,
+    /// Members that the model lacks: ignore drops them where rows are gob, and names them at the end; refuse does not
+    /// import such lines, and names each.
+    #[arg(long, env = "UNKNOWN", default_value = "ignore", value_name = "ignore|refuse")]
+    pub unknown: UnknownMembers,
     #[command(flatten)]
     pub(crate) pg: PgArgs,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::progress::Progress;
-use crate::cli::ImportArgs;
+use crate::cli::{ImportArgs, UnknownMembers};
 use crate::config::{self, Postgres};
 use crate::postgres::{self, Connection, Data, STALL_TIMEOUT};
 use crate::wording::counted;
@@ -60,7 +60,11 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let insert = connection.client.prepare(&insert).await.map_err(postgres::explain)?;
     let mut lines = input.split(b'\n');
     let layouts = Layouts::new(model.shape())?;
-    let mut parser = Parser::new(model.shape());
+    let parser = Parser::new(model.shape());
+    let mut parser = match args.unknown {
+        UnknownMembers::Ignore => parser,
+        UnknownMembers::Refuse => parser.refusing_unknown(),
+    };
     parser.set_format(traits.format);
     let progress = Progress::new(None, model.plural());
     let (mut batch, mut number, mut written) = (ImportBatch::default(), 0_u64, 0);
@@ -156,6 +160,11 @@ impl ImportBatch {
         anyhow::ensure!(!id.contains('\0'), "its id contains a null character, which PostgreSQL can't store");
         let text = text.as_deref().unwrap_or(order.get());
         let order = parser.parse(text.as_bytes(), &id)?;
+        // The service could not decode such a row.
+        anyhow::ensure!(
+            parser.shares_member() || order.body().document().is_some(),
+            "no member of the document is one of the model, and its row would be empty; set MODEL to that of the documents"
+        );
         let mut row = Vec::new();
         layouts.write_row(&order, &mut row);
         self.bytes += row.len();

@@ -57,9 +57,57 @@ async fn import_counts_members_that_the_model_lacks() {
         (",\"x\":1", "\n1 member that the model lacks was dropped: "),
         (",\"x\":1,\"y\":2", "\n2 members that the model lacks were dropped: "),
     ] {
-        let imported = stack.run(&["import"], &lines(members)).await;
+        // Rows that are documents keep them.
+        let imported = stack.run(&["import", "--pg-format", "gob"], &lines(members)).await;
         let errors = String::from_utf8_lossy(&imported.stderr);
         assert!(imported.status.success() && errors.contains(said), "{errors}");
+    }
+}
+
+/// Of each line with a member that the model lacks, and of each line that a row of gob would have nothing of.
+#[tokio::test(flavor = "multi_thread")]
+async fn import_drops_no_members_if_told_so_and_writes_no_empty_rows() {
+    let stack = Stack::new();
+    let model = stack.temp_dir.path().join("parcel.json");
+    std::fs::write(&model, r#"{"id": "p", "to": {"city": ""}}"#).unwrap();
+    let documents = [
+        r#"{"id":"p-1"}"#,
+        r#"{"id":"p-2","note":"secret"}"#,
+        r#"{"to":{"city":"c","zip":"secret"}}"#,
+        r#"{"order_uid":"secret","sm_id":1}"#,
+        "{}",
+        r#"{"ID":null}"#,
+    ];
+    let lines: String = (1..)
+        .zip(documents)
+        .map(|(number, document)| format!("{{\"id\":\"{number}\",\"order\":{document}}}\n"))
+        .collect();
+    let lacks = "the model has no such member";
+    let foreign = "no member of the document is one of the model";
+    for (format, unknown, written, refused) in [
+        ("gob", "ignore", &["1", "2", "3", "5", "6"][..], &[(4, foreign)][..]),
+        ("gob", "refuse", &["1", "5", "6"], &[(2, lacks), (3, lacks), (4, lacks)]),
+        ("jsonb", "ignore", &["1", "2", "3", "4", "5", "6"], &[]),
+        ("json", "refuse", &["1", "5", "6"], &[(2, lacks), (3, lacks), (4, lacks)]),
+    ] {
+        let table = format!("{format}_{unknown}");
+        let model = model.to_str().unwrap();
+        let args = ["import", "--model", model, "--pg-format", format, "--pg-table", &table];
+        let imported = stack.run(&[&args[..], &["--unknown", unknown]].concat(), &lines).await;
+        let errors = String::from_utf8_lossy(&imported.stderr);
+        assert_eq!(
+            imported.status.code(),
+            Some(i32::from(!refused.is_empty())),
+            "{format} {unknown}: {errors}"
+        );
+        assert!(!errors.contains("secret"), "{errors}");
+        let named: Vec<_> = errors.lines().filter(|line| line.contains("can't be imported: ")).collect();
+        assert_eq!(named.len(), refused.len(), "{errors}");
+        for ((number, why), line) in refused.iter().zip(named) {
+            assert!(line.contains(&format!("line {number} can't")) && line.contains(why), "{line}");
+        }
+        let ids = stack.postgres.psql(&format!("SELECT id FROM {table} ORDER BY id")).unwrap();
+        assert_eq!(ids.lines().collect::<Vec<_>>(), written, "{format} {unknown}");
     }
 }
 
