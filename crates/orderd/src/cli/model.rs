@@ -110,9 +110,9 @@ pub struct TypescriptTypesArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  orderd model check --model newer.json older.json\n  \
     PG_HOST=db MODEL=newer.json orderd model check\n\n\
-    Exit codes: 0 all readable, 1 not all.")]
+    Exit codes: 0 all readable, 1 not all, or not known.")]
 pub struct ModelCheckArgs {
-    /// The older model: samples, a folder of samples, or a JSON Schema. Without it, the command checks the table's
+    /// The older model: samples, a folder of samples, a JSON Schema, or any. Without it, the command checks the table's
     /// rows.
     #[arg(value_name = "OLD")]
     pub older: Option<String>,

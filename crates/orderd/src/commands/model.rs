@@ -70,12 +70,15 @@ fn of_files(argument: &'static str, named: &[PathBuf]) -> Result<Model, ConfigEr
 
 async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
     let model = config::model(&args.model)?;
-    let Some(older) = &args.older else { return check_table(&model, &Postgres::new(&args.pg)?).await };
-    if model.is_any() {
-        super::print("readable: MODEL=any takes any JSON object\n")?;
-        return Ok(ExitCode::SUCCESS);
+    let Some(older) = &args.older else {
+        return check_table(&model, &Postgres::new(&args.pg)?.of_model(&args.pg, &model)?).await;
+    };
+    let older = config::of_value("OLD", older)?;
+    if older.is_any() != model.is_any() {
+        let (verdict, code) = if older.is_any() { FROM_ANY } else { to_any(args.pg.pg_format) };
+        super::print(&format!("{verdict}\n"))?;
+        return Ok(code);
     }
-    let older = config::read("OLD", &config::files("OLD", older)?, "")?;
     let changes = model.changes_since(&older);
     let is_readable = !changes.iter().any(Change::is_fatal);
     let is_same = model.fingerprint() == older.fingerprint();
@@ -87,6 +90,27 @@ async fn check(args: ModelCheckArgs) -> anyhow::Result<ExitCode> {
     };
     super::print(&format!("{}{verdict}\n", lines(&changes)))?;
     Ok(if is_readable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether documents of `MODEL=any` are readable under a model.
+const FROM_ANY: (&str, ExitCode) = (
+    "not known: documents of MODEL=any may have any members; without OLD, orderd model check reads the table's rows",
+    ExitCode::FAILURE,
+);
+
+/// Whether rows of this format are readable under `MODEL=any`.
+fn to_any(format: Option<PgFormat>) -> (&'static str, ExitCode) {
+    match format {
+        Some(PgFormat::Json) => ("readable: MODEL=any takes any JSON object", ExitCode::SUCCESS),
+        Some(PgFormat::Jsonb) => {
+            ("NOT readable: MODEL=any needs rows of json, and PG_FORMAT is jsonb", ExitCode::FAILURE)
+        }
+        None | Some(PgFormat::Gob) => (
+            "NOT readable: MODEL=any needs rows of json, and rows are gob if PG_FORMAT is not set; without OLD, orderd \
+             model check reads the table's rows",
+            ExitCode::FAILURE,
+        ),
+    }
 }
 
 fn lines(differences: &[impl Display]) -> String {
@@ -123,6 +147,10 @@ async fn check_table(model: &Model, settings: &Postgres) -> anyhow::Result<ExitC
     let connection = postgres::connect_once(settings).await?;
     let format =
         postgres::format_of_table(&connection.client, &settings.table).await.map_err(postgres::explain)?;
+    if let Some(finding) = postgres::wrong_format(format, settings) {
+        super::print(&format!("NOT readable: {finding}\n"))?;
+        return Ok(ExitCode::FAILURE);
+    }
     let copy = format!("COPY (SELECT data FROM {}) TO STDOUT (FORMAT binary)", settings.table.quoted());
     let rows = connection.client.copy_out(&copy).await.map_err(postgres::explain)?;
     let mut rows = std::pin::pin!(BinaryCopyOutStream::new(rows, &[Type::BYTEA]));

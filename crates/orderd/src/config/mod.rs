@@ -30,7 +30,7 @@ pub(crate) use self::certificates::machine as machine_authorities;
 pub(crate) use self::database_identity::{DatabaseIdentity, PositionKey};
 pub use self::http::Http;
 use self::http::{cors_origins, hosts};
-pub(crate) use self::model::{called, files, files_at, fingerprint, model, parser, read};
+pub(crate) use self::model::{called, files_at, fingerprint, model, of_value, parser, read};
 pub use self::nats::Nats;
 pub(crate) use self::nats::{Address, Authorities};
 pub use self::postgres::{Postgres, Table};

@@ -27,10 +27,20 @@ const SEARCHED: [&str; 2] = ["order_uid", "track_number"];
 pub(crate) fn model(args: &ModelArgs) -> Result<Arc<Model>, ConfigError> {
     let model = match args.model.as_deref() {
         None => Model::order().map_err(|error| wrong("MODEL", error)),
-        Some(setting) if setting.trim() == ANY => Ok(Model::any()),
-        Some(setting) => read("MODEL", &files("MODEL", setting)?, &called(&first(setting))),
+        Some(value) => of_value("MODEL", value),
     };
     model.map(Arc::new)
+}
+
+/// The model that a value of `setting` names.
+///
+/// # Errors
+/// As [`model()`].
+pub(crate) fn of_value(setting: &'static str, value: &str) -> Result<Model, ConfigError> {
+    match value.trim() {
+        ANY => Ok(Model::any()),
+        _ => read(setting, &files(setting, value)?, &called(&first(value))),
+    }
 }
 
 /// The model of these files, which `setting` or an argument names.
@@ -59,7 +69,7 @@ fn read_whole(file: &Path) -> io::Result<String> {
 }
 
 /// The files of a setting: one file, several separated by commas, or the `.json` files of a folder.
-pub(crate) fn files(setting: &'static str, value: &str) -> Result<Vec<PathBuf>, ConfigError> {
+fn files(setting: &'static str, value: &str) -> Result<Vec<PathBuf>, ConfigError> {
     let whole = Path::new(value.trim());
     if whole.exists() {
         return files_at(setting, whole);

@@ -153,6 +153,13 @@ async fn page_and_description_speak_of_documents() {
         assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(service.get("/orders").await.json().as_array().unwrap().len(), 3);
+        // Also if all its rows are JSON objects.
+        let row = format!("INSERT INTO orders2 VALUES ('1', '{{\"a\": 1}}'::text::{column})");
+        stack.postgres.psql(&row).unwrap();
+        let checked = stack.run(&["model", "check", "--model", "any"], "").await;
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("NOT readable: MODEL=any") && said.contains(fix), "{said}");
 }
 
 /// Ids and versions that look like numbers are text: another document with an equal number is another document.
@@ -173,4 +180,33 @@ async fn text_that_is_a_number_too_is_found_and_erased_exactly() {
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     service.wait_len(2).await;
     assert_eq!(service.ids().await, ids[..2]);
+}
+
+/// The format of the older rows decides, and of any documents only the table knows more.
+#[tokio::test(flavor = "multi_thread")]
+async fn model_check_compares_any_with_a_model_as_serve_would() {
+    let stack = Stack::new();
+    let parcel = stack.temp_dir.path().join("parcel.json");
+    std::fs::write(&parcel, r#"{"id": "p", "weight": 1}"#).unwrap();
+    let parcel = parcel.to_str().unwrap();
+    for (args, code, said) in [
+        (
+            &["any", parcel][..],
+            1,
+            "NOT readable: MODEL=any needs rows of json, and rows are gob if PG_FORMAT",
+        ),
+        (&["any", parcel, "--pg-format", "gob"], 1, "NOT readable: MODEL=any needs rows of json"),
+        (&["any", parcel, "--pg-format", "jsonb"], 1, "NOT readable: MODEL=any needs rows of json"),
+        (&["any", parcel, "--pg-format", "json"], 0, "readable: "),
+        (&[parcel, "any"], 1, "not known: documents of MODEL=any may have any members"),
+        (&["any", "any"], 0, "the models are the same"),
+    ] {
+        let checked = stack.run(&[&["model", "check", "--model"], args].concat(), "").await;
+        let report = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(code), "{args:?}: {report}");
+        assert!(report.starts_with(said), "{args:?}: {report}");
+    }
+    // A file that is called so.
+    let missing = stack.run(&["model", "check", "--model", parcel, "./any"], "").await;
+    assert_eq!(missing.status.code(), Some(2), "{}", String::from_utf8_lossy(&missing.stderr));
 }

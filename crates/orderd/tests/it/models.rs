@@ -537,7 +537,8 @@ async fn rows_of_an_evolved_model_are_no_warning() {
         let lines = format!("{{\"id\":\"1\",\"order\":{document}}}\n");
         let flags = ["import", "--model", written_by, "--pg-format", format, "--pg-table", &table];
         assert!(stack.run(&flags, &lines).await.status.success());
-        let models = if format == "gob" { &[&*small, &large][..] } else { &[&*small, &large, "any"] };
+        // Rows of gob and of jsonb are no documents of any form.
+        let models = if format == "json" { &[&*small, &large, "any"][..] } else { &[&*small, &large] };
         for model in models.iter().filter(|model| document != r#"{"id":"p","extra":1}"# || **model == "any") {
             let checked = stack.run(&["model", "check", "--model", model, "--pg-table", &table], "").await;
             let report = String::from_utf8_lossy(&checked.stdout).into_owned();

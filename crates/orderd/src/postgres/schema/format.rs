@@ -35,7 +35,7 @@ pub(crate) async fn format_of_table(client: &Client, table: &Table) -> Result<Ro
 }
 
 /// Arbitrary documents need a column that keeps them byte for byte.
-pub(super) fn check(format: RowFormat, settings: &Postgres) -> Option<Finding> {
+pub(crate) fn wrong_format(format: RowFormat, settings: &Postgres) -> Option<Finding> {
     if !settings.only_this_format || format == settings.format {
         return None;
     }

@@ -18,7 +18,7 @@ use std::fmt::{self, Display};
 use order::RowFormat;
 use tokio_postgres::{Client, Error};
 
-pub(crate) use self::format::format_of_table;
+pub(crate) use self::format::{format_of_table, wrong_format};
 pub(crate) use self::missing_table::create_statement;
 pub(crate) use self::server::FEWEST_CONNECTIONS;
 use self::table::Relation;
@@ -98,7 +98,7 @@ pub(crate) async fn inspect(client: &Client, settings: &Postgres) -> Result<Insp
     };
     let format = format::of(client, relation.oid, settings).await?;
     format::check_encoding(client, format, &mut findings).await?;
-    findings.extend(format::check(format, settings));
+    findings.extend(wrong_format(format, settings));
     relation.check(client, table, format, &role, &mut findings).await?;
     position_table::check(client, table, &role, &mut findings).await?;
     erased_table::check(client, table, &role, &mut findings).await?;
