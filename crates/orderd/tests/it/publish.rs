@@ -66,6 +66,29 @@ async fn what_is_made_from_a_schema_without_examples_is_taken_in() {
     service.wait_len(2).await;
 }
 
+/// Members that are called as those of orders, and have other types.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_from_a_sample_has_its_types() {
+    let stack = Stack::new();
+    for (number, sample, is_renewed) in [
+        (1, r#"{"order_uid":7,"sm_id":"a","date_created":1700000000}"#, [false; 3]),
+        (2, r#"{"order_uid":"a","sm_id":1.5,"date_created":{"at":1}}"#, [true, false, false]),
+        (3, r#"{"order_uid":["a"],"sm_id":1,"date_created":"2026-01-01"}"#, [false, true, true]),
+    ] {
+        let model = file(&stack, "parcel.json", sample.as_bytes());
+        let table = format!("parcels_{number}");
+        let mut service = stack.serve(&[("MODEL", &model), ("PG_TABLE", &table)]).await;
+        let sent = publish(&stack, &["--count", "2", "--wait-committed", "--model", &model], "").await;
+        assert_eq!((sent.code, sent.errors.as_str()), (Some(0), ""), "{}", sent.out);
+        let sample: serde_json::Value = serde_json::from_str(sample).unwrap();
+        let payloads = payloads(&stack).await;
+        let sent: serde_json::Value = serde_json::from_str(payloads.last().unwrap()).unwrap();
+        let changed = ["order_uid", "sm_id", "date_created"].map(|name| sent[name] != sample[name]);
+        assert_eq!(changed, is_renewed, "{sent}");
+        assert_eq!(service.stop(), Some(0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_are_sent_byte_for_byte_however_they_are_laid_out() {
     let (stack, service) = Stack::started().await;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use model::Model;
+use model::shape::Kind;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,6 +24,12 @@ use super::progress::Progress;
 use crate::cli::PublishArgs;
 use crate::config::{self, Nats};
 use crate::nats::{self, orders_stream};
+
+const UID: &str = "order_uid";
+const CREATED: &str = "date_created";
+
+/// The members of the sample that get a new value in each document.
+const RENEWED: [(&str, Kind); 3] = [(UID, Kind::String), ("sm_id", Kind::Int), (CREATED, Kind::String)];
 
 /// Publishes documents. Exit code 0: the server has acknowledged all; with `--core`: all were sent; with
 /// `--wait-committed`: all are committed.
@@ -134,7 +141,13 @@ async fn send_all(
 
 /// The source of documents: the sample with new values for each, or the input.
 enum DocumentSource {
-    Sample { sample: Value, left: u64, made: i64 },
+    /// `renewed` names the members with new values.
+    Sample {
+        sample: Value,
+        renewed: Vec<&'static str>,
+        left: u64,
+        made: i64,
+    },
     Documents(mpsc::Receiver<anyhow::Result<Document>>),
 }
 
@@ -144,7 +157,9 @@ impl DocumentSource {
         let Some(file) = &args.from else {
             let sample = serde_json::from_str(&model.sample)?;
             let made = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
-            return Ok((Self::Sample { sample, left: args.count, made }, Some(args.count)));
+            let members = RENEWED.into_iter().filter(|(name, kind)| has(model, name, kind));
+            let renewed = members.map(|(name, _)| name).collect();
+            return Ok((Self::Sample { sample, renewed, left: args.count, made }, Some(args.count)));
         };
         let (limits, mut number) = (sender.limits().clone(), 0);
         let check = move |document: &Document| {
@@ -159,26 +174,31 @@ impl DocumentSource {
     async fn next(&mut self) -> anyhow::Result<Option<Document>> {
         match self {
             Self::Sample { left: 0, .. } => Ok(None),
-            Self::Sample { sample, left, made } => {
+            Self::Sample { sample, renewed: members, left, made } => {
                 *left -= 1;
                 *made += 1;
-                Ok(Some(renewed(sample, *made)?))
+                Ok(Some(renewed(sample, members, *made)?))
             }
             Self::Documents(documents) => documents.recv().await.transpose(),
         }
     }
 }
 
-/// The sample with new values in known members.
-fn renewed(sample: &mut Value, number: i64) -> anyhow::Result<Document> {
-    let fresh = [
-        ("order_uid", Value::from(format!("{number:016x}test"))),
-        ("sm_id", Value::from(number)),
-        ("date_created", Value::from(OffsetDateTime::now_utc().format(&Rfc3339)?)),
-    ];
-    for (name, value) in fresh {
+/// Whether a model has the member as orders have it: another one may have a member of this name and of another type.
+fn has(model: &Model, name: &str, kind: &Kind) -> bool {
+    // The sample of any documents is an order.
+    model.is_any() || model.shape().member(name).is_some_and(|(_, member)| member.kind == *kind)
+}
+
+/// The sample with new values in these members.
+fn renewed(sample: &mut Value, members: &[&str], number: i64) -> anyhow::Result<Document> {
+    for &name in members {
         if let Some(member) = sample.get_mut(name) {
-            *member = value;
+            *member = match name {
+                UID => format!("{number:016x}test").into(),
+                CREATED => OffsetDateTime::now_utc().format(&Rfc3339)?.into(),
+                _ => number.into(),
+            };
         }
     }
     Ok(Document { bytes: serde_json::to_vec(sample)?.into(), line: None })
