@@ -11,7 +11,7 @@ use std::{iter, thread};
 use devstack::wait_for;
 
 use super::markdown::{Block, Document};
-use super::up::Up;
+use super::up::{Up, UpCommand};
 use super::words::ours;
 use crate::support::LIMIT;
 
@@ -45,7 +45,7 @@ fn each_block_of_commands_says_what_is_done_with_it() {
     for document in Document::all() {
         for block in document.blocks.iter().filter(|block| !NO_COMMANDS.contains(&block.mark.as_str())) {
             match block.mark.as_str() {
-                "sh up" => assert_eq!(block.text, "cargo xtask up\n"),
+                "sh up" => drop(UpCommand::of(&block.text)),
                 "sh run" => check_syntax(&document, block),
                 mark if CHECKED.contains(&mark) => check_syntax(&document, block),
                 mark => panic!("{}: {mark:?} does not say what is done with\n{}", document.name, block.text),
@@ -155,8 +155,15 @@ fn run(document: &Document) -> usize {
     let blocks = document.blocks.iter().enumerate();
     let blocks: Vec<_> = blocks.filter(|(_, block)| block.mark == "sh run").collect();
     if !blocks.is_empty() {
-        let up = Up::start();
+        let mut up = Up::start();
+        let mut next = 0;
         for (at, block) in &blocks {
+            let between = document.blocks[next..*at].iter().filter(|block| block.mark == "sh up");
+            for command in between.map(|block| UpCommand::of(&block.text)).filter(UpCommand::is_special) {
+                up.settle();
+                up = up.start_again(&command);
+            }
+            next = at + 1;
             up.settle();
             let said = up.run(&document.name, &block.text);
             let answer = document.blocks.get(at + 1).filter(|next| next.follows && next.mark.is_empty());
@@ -268,14 +275,9 @@ fn other_documents_than_orders_are_published_and_served_as_the_readme_says() {
         for ((up, commands), (model, path, shown)) in starts.iter().zip(asked) {
             scope.spawn(move || {
                 let words = shlex::split(up).unwrap();
-                let (variables, words) =
-                    words.split_at(words.iter().position(|word| word == "cargo").unwrap());
-                let variables: Vec<_> = variables.iter().filter_map(|word| word.split_once('=')).collect();
-                let [.., flag, named, data_dir, folder] = words else { panic!("{up}") };
+                let [.., flag, named, data_dir, folder] = &words[..] else { panic!("{up}") };
                 assert_eq!([flag, named, data_dir], ["--model", model, "--data-dir"], "{up}");
-                let variables: Vec<_> =
-                    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-                let up = Up::start_with(&[flag.clone(), named.clone()], &variables);
+                let up = Up::start_with(&UpCommand::of(up));
                 for command in commands {
                     let here = format!("ORDERD_DATA_DIR={folder} ");
                     assert!(command.contains(&here), "{command}");

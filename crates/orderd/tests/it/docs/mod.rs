@@ -2,7 +2,8 @@
 //!
 //! The first line of each block of commands says what is done with it here:
 //!
-//! - `sh up`: it is `cargo xtask up`, which is started on free ports
+//! - `sh up`: it is `cargo xtask up`, which is started on free ports; with a model or variables, it is stopped and
+//!   started again with these, on the same data
 //! - `sh run`: it is run against that, in the order of the document, and must end with 0
 //! - `sh needs=WHAT`: it can't be run here; its syntax is checked, and the flags of our own commands in it
 //!

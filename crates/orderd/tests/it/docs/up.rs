@@ -9,7 +9,7 @@ use std::time::Duration;
 use devstack::{Launch, Process, Signal, TempDir, free_port, tools, wait_for};
 
 use super::words::{cargo_xtask, set_for_tests};
-use crate::support::{LIMIT, eventually};
+use crate::support::{LIMIT, eventually, uid};
 
 /// Both servers recreate their data, and write all of it to the disk; several documents at once.
 const STARTED: Duration = Duration::from_secs(300);
@@ -21,50 +21,100 @@ pub(super) struct Up {
     ports: Ports,
 }
 
+/// `cargo xtask up` of a document: the folder of its data is replaced by the test's own.
+#[derive(Default)]
+pub(super) struct UpCommand {
+    variables: Vec<(String, String)>,
+    model: Option<String>,
+}
+
+impl UpCommand {
+    pub(super) fn of(command: &str) -> Self {
+        let words = shlex::split(command).unwrap();
+        let (variables, rest) = words.split_at(words.iter().position(|word| word == "cargo").unwrap());
+        let variables = variables.iter().map(|word| word.split_once('=').unwrap());
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let model = match &rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["cargo", "xtask", "up"] => None,
+            ["cargo", "xtask", "up", "--model", model, "--data-dir", _] => Some((*model).to_owned()),
+            _ => panic!("{command}"),
+        };
+        Self { variables, model }
+    }
+
+    /// Whether it is more than `cargo xtask up`.
+    pub(super) fn is_special(&self) -> bool {
+        self.model.is_some() || !self.variables.is_empty()
+    }
+}
+
 struct Ports {
     http: u16,
     postgres: u16,
     nats: u16,
 }
 
+/// Starts it, and waits until it is ready.
+fn launch(temp_dir: &TempDir, ports: &Ports, command: &UpCommand) -> Process {
+    let mut launch = Launch::new("cargo xtask up", env!("CARGO"), tools::workspace());
+    let flags: [(&str, OsString); 5] = [
+        ("--data-dir", temp_dir.path().join("data").into()),
+        ("--program", env!("CARGO_BIN_EXE_orderd").into()),
+        ("--http-addr", format!("127.0.0.1:{}", ports.http).into()),
+        ("--pg-port", ports.postgres.to_string().into()),
+        ("--nats-port", ports.nats.to_string().into()),
+    ];
+    launch.args = vec!["xtask".into(), "up".into()];
+    launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+    if let Some(model) = &command.model {
+        // A command of the document may have created it.
+        let created = clone(temp_dir).join(model);
+        let file = if created.exists() { created.into() } else { model.into() };
+        launch.args.extend(["--model".into(), file]);
+    }
+    launch.unset = set_for_tests().collect();
+    launch.envs = command.variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    launch.log = Some(temp_dir.path().join(format!("up-{}.log", uid())));
+    // As long as `up` itself waits for its processes.
+    launch.grace = LIMIT;
+    let process = Process::spawn(launch).unwrap();
+    let ready = format!("ready http://127.0.0.1:{}", ports.http);
+    assert!(wait_for(STARTED, || process.log().contains(&ready)), "{}", process.log());
+    process
+}
+
+/// The folder in which commands run: a partial clone of the workspace, in which they can create files.
+fn clone(temp_dir: &TempDir) -> PathBuf {
+    temp_dir.path().join("clone")
+}
+
 impl Up {
     /// Starts it on free ports, with the program under test.
     pub(super) fn start() -> Self {
-        Self::start_with(&[], &[])
+        Self::start_with(&UpCommand::default())
     }
 
-    /// The same with these flags and variables.
-    pub(super) fn start_with(own_flags: &[String], variables: &[(String, String)]) -> Self {
+    /// The same with a model and variables.
+    pub(super) fn start_with(command: &UpCommand) -> Self {
         let temp_dir = TempDir::new().unwrap();
         let ports = Ports { http: free_port(), postgres: free_port(), nats: free_port() };
         // Builds it first, which may take longer than starting.
         assert!(cargo_xtask().arg("--help").output().unwrap().status.success());
-        let mut launch = Launch::new("cargo xtask up", env!("CARGO"), tools::workspace());
-        let flags: [(&str, OsString); 5] = [
-            ("--data-dir", temp_dir.path().join("data").into()),
-            ("--program", env!("CARGO_BIN_EXE_orderd").into()),
-            ("--http-addr", format!("127.0.0.1:{}", ports.http).into()),
-            ("--pg-port", ports.postgres.to_string().into()),
-            ("--nats-port", ports.nats.to_string().into()),
-        ];
-        launch.args = vec!["xtask".into(), "up".into()];
-        launch.args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
-        launch.args.extend(own_flags.iter().map(Into::into));
-        launch.unset = set_for_tests().collect();
-        launch.envs = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        launch.log = Some(temp_dir.path().join("up.log"));
-        // As long as `up` itself waits for its processes.
-        launch.grace = LIMIT;
-        let up = Self { process: Process::spawn(launch).unwrap(), temp_dir, ports };
-        let ready = format!("ready http://127.0.0.1:{}", up.ports.http);
-        assert!(wait_for(STARTED, || up.process.log().contains(&ready)), "{}", up.process.log());
+        let process = launch(&temp_dir, &ports, command);
+        let up = Self { process, temp_dir, ports };
         up.make_folder();
         up
     }
 
-    /// The folder in which commands run: a partial clone of the workspace, in which they can create files.
+    /// Stops it, and starts it with another model or other variables on the same data.
+    pub(super) fn start_again(mut self, command: &UpCommand) -> Self {
+        self.end();
+        self.process = launch(&self.temp_dir, &self.ports, command);
+        self
+    }
+
     fn folder(&self) -> PathBuf {
-        self.temp_dir.path().join("clone")
+        clone(&self.temp_dir)
     }
 
     fn make_folder(&self) {
@@ -132,6 +182,10 @@ impl Up {
 
     /// Stops it as Ctrl-C does.
     pub(super) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         let status = self.process.end(Signal::INT);
         assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", self.process.log());
     }
