@@ -15,8 +15,10 @@ const ANY: &str = "Any JSON object, served byte for byte.";
 /// What a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// The model, and rendered gob rows, which have all members.
+    /// The model.
     Model,
+    /// A rendered gob row: it has all members, and no `null`.
+    Row,
     /// A document of a `json` or `jsonb` row.
     Document,
 }
@@ -26,6 +28,11 @@ impl Model {
     /// schema can be embedded in another document.
     pub fn json_schema(&self) -> String {
         self.schema(Form::Model)
+    }
+
+    /// JSON Schema of a document that is rendered from a gob row: it has all members of the model, and no `null`.
+    pub fn row_schema(&self) -> String {
+        self.schema(Form::Row)
     }
 
     /// JSON Schema of a document of a `json` or `jsonb` row: present members fit the model, any member may be `null` or
@@ -39,7 +46,7 @@ impl Model {
         schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
         let description = match form {
             _ if self.is_any() => ANY,
-            Form::Model => DESCRIPTION,
+            Form::Model | Form::Row => DESCRIPTION,
             Form::Document => KEPT,
         };
         schema.insert("description".to_owned(), description.into());
@@ -62,8 +69,10 @@ impl Model {
         if form == Form::Document {
             return object;
         }
-        if !structure.required.is_empty() {
-            object.insert("required".to_owned(), json!(structure.required));
+        let all = structure.members.iter().map(|member| &member.json_name);
+        let required = if form == Form::Row { all.collect() } else { Vec::from_iter(&structure.required) };
+        if !required.is_empty() {
+            object.insert("required".to_owned(), json!(required));
         }
         if structure.closed {
             object.insert("additionalProperties".to_owned(), false.into());
@@ -134,6 +143,19 @@ mod tests {
         let types = [&a["type"], &b["type"], &b["items"]["type"], &b["items"]["properties"]["c"]["type"]];
         let expected = ["integer", "array", "object", "string"].map(|name| json!([name, "null"]));
         assert_eq!(types, expected.each_ref());
+    }
+
+    #[test]
+    fn the_schema_of_a_rendered_row_requires_every_member_and_allows_no_null() {
+        let json = r#"{"type": "object", "required": ["a"], "additionalProperties": false, "properties":
+            {"a": {"type": ["integer", "null"]}, "b": {"type": "array", "items": {"type": ["object", "null"],
+            "properties": {"c": {"type": ["string", "null"]}, "d": {"type": "boolean"}}}}}}"#;
+        let schema = Model::new("s", &[Source { name: "s.json", json }]).unwrap().row_schema();
+        assert!(!schema.contains("null\""), "{schema}");
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let element = &schema["properties"]["b"]["items"];
+        assert_eq!((&schema["required"], &element["required"]), (&json!(["a", "b"]), &json!(["c", "d"])));
+        assert_eq!(schema["additionalProperties"], false);
     }
 
     #[test]

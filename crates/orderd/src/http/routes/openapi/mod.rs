@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::Model;
-use order::{RowFormat, SearchKind, SearchPath};
+use order::{Layouts, Parser, RowFormat, SearchKind, SearchPath};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Access, Right, Settings};
@@ -71,17 +71,26 @@ fn parsed(file: &str) -> Value {
 
 /// The document's schema, with a sample.
 fn schema(model: &Model, format: RowFormat) -> Value {
-    let schema = if format.is_document() { model.document_schema() } else { model.json_schema() };
+    let schema = if format.is_document() { model.document_schema() } else { model.row_schema() };
     let mut schema = parsed(&schema);
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("$schema");
-        schema.insert("examples".into(), json!([parsed(&model.sample)]));
+        let rendered = rendered(model).filter(|_| !format.is_document());
+        schema.insert("examples".into(), json!([parsed(rendered.as_ref().unwrap_or(&model.sample))]));
         if model.is_any() {
             // Explicit, so that generated clients keep the members.
             schema.insert("additionalProperties".into(), true.into());
         }
     }
     schema
+}
+
+/// The sample as it is served from a gob row.
+fn rendered(model: &Model) -> Option<String> {
+    let order = Parser::new(model.shape()).parse(model.sample.as_bytes(), "").ok()?;
+    let mut json = Vec::new();
+    Layouts::new(model.shape()).ok()?.write_json(order.body(), &mut json).ok()?;
+    String::from_utf8(json).ok()
 }
 
 /// Adds a parameter for each member of `SEARCH`.
@@ -94,11 +103,11 @@ fn members(
 ) -> Vec<Value> {
     let paths = order::searchable(model.shape(), search).unwrap_or_default();
     let member = |(name, member): (&String, &SearchPath)| {
-        let kind = match member.kind() {
-            SearchKind::Bool => "boolean",
-            SearchKind::Int => "integer",
-            SearchKind::Float => "number",
-            SearchKind::String | SearchKind::Any => "string",
+        let schema = match member.kind() {
+            SearchKind::Bool => json!({ "type": "boolean" }),
+            SearchKind::Int => json!({ "type": "integer", "format": "int64" }),
+            SearchKind::Float => json!({ "type": "number", "format": "double" }),
+            SearchKind::String | SearchKind::Any => json!({ "type": "string" }),
         };
         let any = if member.is_many() { ", in any element," } else { "" };
         let missing = missing(member, format);
@@ -108,7 +117,7 @@ fn members(
             "description": format!(
                 "Only orders whose `{name}`{any} is exactly this value; with several members, all must match. {missing}"
             ),
-            "schema": { "type": kind },
+            "schema": schema,
         });
         if path == "/order" && search.len() == 1 {
             parameter["required"] = true.into();
@@ -394,8 +403,27 @@ mod tests {
         assert_eq!(names(&api, "/events")[..2], ["from string", "weight number"]);
         assert_eq!(names(&api, "/events")[4..], events);
         assert!(api["paths"]["/order"]["get"]["parameters"][0]["required"].is_null(), "any of them will do");
+        // In clients of other languages, whole numbers are of 32 bits otherwise.
+        let whole = &api["paths"]["/orders"]["get"]["parameters"][2]["schema"];
+        assert_eq!(*whole, json!({ "type": "integer", "format": "int64" }));
         let api = served(&["--model", &file, "--search", "n"]);
         assert_eq!(api["paths"]["/order"]["get"]["parameters"][0]["required"], true);
+    }
+
+    /// Documents of gob rows have all members, so a sample that lacks some is no example of them.
+    #[test]
+    fn documents_of_gob_rows_have_every_member_and_others_need_none() {
+        let (_temp_dir, file) = model("parcel.json", r#"{"id": "p", "to": [{"city": "c"}, {"zip": "z"}]}"#);
+        let schema = |format: &str| {
+            served(&["--model", &file, "--pg-format", format])["components"]["schemas"]["Parcel"].clone()
+        };
+        let of_gob = schema("gob");
+        let nested = &of_gob["properties"]["to"]["items"]["required"];
+        assert_eq!((&of_gob["required"], nested), (&json!(["id", "to"]), &json!(["city", "zip"])));
+        let rendered = json!([{"id": "p", "to": [{"city": "c", "zip": ""}, {"city": "", "zip": "z"}]}]);
+        assert_eq!(of_gob["examples"], rendered);
+        let kept = schema("json");
+        assert!(kept["required"].is_null() && kept["examples"] != rendered, "{kept}");
     }
 
     #[test]
