@@ -36,8 +36,12 @@ use crate::postgres::{self, Connection, LONG_TIMEOUT, kept_rows, old_rows};
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Maximum number of orders removed from memory, and of rows deleted from the table, in one round.
+/// Maximum number of rows deleted from the table in one round, and of orders removed from memory before other tasks run.
 const MAX_BATCH_ORDERS: usize = 1000;
+
+/// Maximum number of orders removed from memory in one round. Each removal takes the lock of the index by itself. More
+/// than rows, because a dropped partition takes any number of them from the table at once.
+const MAX_MEMORY_ORDERS: usize = 20_000;
 
 /// Maximum number of dead letters deleted in one round. Each takes several requests.
 const MAX_BATCH_DEAD_LETTERS: usize = 100;
@@ -147,17 +151,23 @@ impl Expiry {
     /// from the stream is a row: tables may hold keys of another stream, or of one that was deleted.
     async fn remove_from_memory(&self, cutoff: i128, committed: u64) -> anyhow::Result<bool> {
         let generation = self.cache.generation();
-        let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;
-        let applied = self.cache.applied();
-        let in_flight = (committed + 1)..=applied;
-        let is_row =
-            |id: &&String| Key::sequence_of(id).is_none_or(|sequence| !in_flight.contains(&sequence));
-        let mut removed = 0;
-        for id in ids.iter().filter(is_row) {
-            self.cache.remove(generation, id);
-            removed += 1;
+        for _ in 0..MAX_MEMORY_ORDERS / MAX_BATCH_ORDERS {
+            let ids = self.cache.older_than(&Key::first_of_time(cutoff), MAX_BATCH_ORDERS).await?;
+            let applied = self.cache.applied();
+            let in_flight = (committed + 1)..=applied;
+            let is_row =
+                |id: &&String| Key::sequence_of(id).is_none_or(|sequence| !in_flight.contains(&sequence));
+            let mut removed = 0;
+            for id in ids.iter().filter(is_row) {
+                self.cache.remove(generation, id);
+                removed += 1;
+            }
+            if removed < MAX_BATCH_ORDERS {
+                return Ok(false);
+            }
+            tokio::task::yield_now().await;
         }
-        Ok(removed == MAX_BATCH_ORDERS)
+        Ok(true)
     }
 
     /// Drops the partitions that hold nothing but old rows. The rows of one that can't be dropped are deleted as others

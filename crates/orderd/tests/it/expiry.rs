@@ -225,6 +225,39 @@ async fn imported_orders_older_than_keep_leave_memory_too() {
     }
 }
 
+/// A dropped partition takes many rows at once, which memory must not show for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_rows_are_deleted_in_bounded_steps_for_which_memory_does_not_wait() {
+    const ROWS: usize = 9_500;
+    let stack = Stack::new();
+    stack.postgres.psql(CLOCK).unwrap();
+    let mut service = stack.serve(&[]).await;
+    stack.publish(&orders(1)).await;
+    eventually("it has a row", async || (stack.rows() == 1).then_some(())).await;
+    assert_eq!(service.stop(), Some(0));
+    let insert = format!(
+        "INSERT INTO public.orders2 SELECT split_part(id, '-', 1) || '-' || 1000 + number, data
+             FROM public.orders2, generate_series(1, {ROWS} - 1) number;
+         CREATE TABLE public.deletions (count bigint);
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.deletions SELECT count(*) FROM gone; RETURN NULL; END';
+         CREATE TRIGGER note AFTER DELETE ON public.orders2 REFERENCING OLD TABLE AS gone
+             FOR EACH STATEMENT EXECUTE FUNCTION public.note()"
+    );
+    stack.postgres.psql(&insert).unwrap();
+    let service = stack.serve(&[("KEEP", "1h")]).await;
+    service.wait_len(ROWS as u64).await;
+    let client = stack.sql().await;
+    client.batch_execute("BEGIN; LOCK TABLE public.orders2 IN SHARE MODE").await.unwrap();
+    put_clock(&stack, "2 hours");
+    service.wait_len(0).await;
+    assert_eq!(stack.rows(), ROWS, "none can be deleted yet");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    eventually("old rows leave", async || (stack.rows() == 0).then_some(())).await;
+    let deletions = stack.postgres.psql("SELECT max(count), sum(count) FROM public.deletions").unwrap();
+    assert_eq!(deletions.trim(), format!("1000|{ROWS}"));
+}
+
 /// Partitions by range: one up to half an hour from now, one of the past with an id without a time, and the caller's.
 fn partitioned(stack: &Stack, others: &str) {
     let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_mins(30);
