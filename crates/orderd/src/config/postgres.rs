@@ -279,7 +279,7 @@ fn table(name: &str) -> Result<Table, ConfigError> {
         return Err(wrong(
             "PG_TABLE",
             format!(
-                "{name:?} is in {schema}, a schema of PostgreSQL itself, where no orders are stored: set it to a table \
+                "{name:?} is in {schema}, a schema of PostgreSQL itself, where no documents are stored: set it to a table \
                  such as public.orders2"
             ),
         ));

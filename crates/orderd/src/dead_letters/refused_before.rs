@@ -60,7 +60,7 @@ impl RefusedBefore {
         if adding.await.is_err() {
             tracing::warn!(
                 seconds = NOTES_TIMEOUT.as_secs(),
-                "can't list what became of all dead letters: messages of dropped or corrected ones may become orders"
+                "can't list what became of all dead letters: messages of dropped or corrected ones may become documents"
             );
         }
         let adding = async {

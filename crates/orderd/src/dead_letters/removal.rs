@@ -62,7 +62,7 @@ impl DeadLetterStore {
                 tracing::warn!(
                     key,
                     error = format!("{error:#}"),
-                    "can't note which message becomes the order of a dead letter, which stays: make room in the stream of \
+                    "can't note which message becomes the document of a dead letter, which stays: make room in the stream of \
                      dead letters, and replay it again"
                 );
                 StoredNote::Missing

@@ -70,7 +70,7 @@ pub(crate) async fn refusal(
             format!("{head}; set {setting} to a free name, or give that stream the subjects {subjects}")
         }
         ErrorCode::MAXIMUM_STREAMS_LIMIT => format!(
-            "{head}; raise the account's limit of streams (max_streams): orderd needs one for orders and one for \
+            "{head}; raise the account's limit of streams (max_streams): orderd needs one for documents and one for \
              dead letters; or remove a stream that is not needed: nats stream rm"
         ),
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {

@@ -252,7 +252,7 @@ impl RunningWriter {
             }
             Some(RunProblem::Replaced) => "the stream was recreated or restored",
             None if has_lost_rows => "the table lacks the row that was written last",
-            None if lacks_noted_rows => "the table lacks orders that were accepted",
+            None if lacks_noted_rows => "the table lacks documents that were accepted",
             None if has_lost_letters => "the stream of dead letters was recreated",
             None if found.gap_end > 0 && found.gap_end >= stream.first => {
                 "the stream has messages again that it did not have"

@@ -119,7 +119,7 @@ impl RunningWriter {
         if self.noted_rows_lost_at.is_some_and(|at| at.elapsed() < ROW_LOSS_WINDOW) {
             tracing::warn!(
                 key,
-                "the table still lacks an order that was accepted: does something delete rows?"
+                "the table still lacks a document that was accepted: does something delete rows?"
             );
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl RunningWriter {
             tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
             if let Err(error) = self.deps.dead_letters.note_key_taken(key).await {
                 let error = format!("{error:#}");
-                tracing::warn!(key, error, "can't note that the table has the order of a dead letter");
+                tracing::warn!(key, error, "can't note that the table has the document of a dead letter");
             }
             let receipts = &self.deps.receipts;
             receipts.skipped(headers.as_ref(), *position, key, SkipReason::KeyTaken, self.answered).await;

@@ -60,7 +60,7 @@ impl Collector {
             tracing::warn!(
                 endpoint,
                 error,
-                "the collector does not accept spans: traces are lost, orders are not affected; check OTEL_EXPORTER_OTLP_ENDPOINT"
+                "the collector does not accept spans: traces are lost, documents are not affected; check OTEL_EXPORTER_OTLP_ENDPOINT"
             );
         }
     }
