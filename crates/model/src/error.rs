@@ -76,7 +76,9 @@ pub enum Error {
     },
 
     /// Only `null` in all samples.
-    #[error("{location} is null in every sample, so its type is unknown: give it a value in a sample")]
+    #[error(
+        "{location} is null in every sample, so its type is unknown: give it a value in a sample, or {OR_NO_TYPE}"
+    )]
     OnlyNull {
         /// Where.
         location: SampleLocation,
@@ -84,8 +86,8 @@ pub enum Error {
 
     /// Only empty arrays in all samples.
     #[error(
-        "{location} is an empty array in every sample, so its type is unknown: give it an element in a \
-             sample"
+        "{location} is an empty array in every sample, so its type is unknown: give it an element in a sample, or \
+         {OR_NO_TYPE}"
     )]
     OnlyEmpty {
         /// Where.
@@ -124,6 +126,10 @@ pub enum Error {
         name: String,
     },
 }
+
+/// What else helps if samples don't show the type of a member.
+const OR_NO_TYPE: &str = "leave it out of all samples (UNKNOWN then decides what becomes of it), give its type in a JSON \
+                          Schema (orderd model infer prints one of other samples), or set MODEL=any";
 
 fn in_lines(problems: &[Error], is_cut: bool) -> String {
     let more = if is_cut { ", and there are more" } else { "" };

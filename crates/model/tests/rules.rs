@@ -141,6 +141,12 @@ fn what_has_no_type_is_refused() {
     check_refused(&[r#"{"a": [null]}"#], "1: $.a[0] is null in every sample");
     check_refused(&[r#"{"a": []}"#, r#"{"a": null}"#], "1: $.a is an empty array in every sample");
     check_refused(&[r#"{"a": [[], []]}"#], "1: $.a[1] is an empty array in every sample");
+    for sample in [r#"{"a": null}"#, r#"{"a": []}"#] {
+        let message = types(&[sample]).map_err(|err| err.to_string());
+        for way in ["in a sample, or leave it out of all samples (UNKNOWN", "JSON Schema", "MODEL=any"] {
+            assert!(message.as_ref().is_err_and(|message| message.contains(way)), "{message:?}");
+        }
+    }
 }
 
 #[test]
