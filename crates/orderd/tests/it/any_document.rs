@@ -30,7 +30,8 @@ async fn served(service: &Service) -> Vec<String> {
 async fn any_object_is_kept_and_served_byte_for_byte() {
     let stack = Stack::new();
     let mut service = stack.serve(&[ANY]).await;
-    let deep = format!("{{\"a\":{}{}}}", "[".repeat(3_000), "]".repeat(3_000));
+    // As deep as is accepted: PostgreSQL takes it with its default max_stack_depth.
+    let deep = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     let documents: Vec<&str> = DOCUMENTS.into_iter().chain([deep.as_str()]).collect();
     stack.publish(&documents).await;
     service.wait_len(documents.len() as u64).await;
@@ -53,6 +54,26 @@ async fn any_object_is_kept_and_served_byte_for_byte() {
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     let copy = other.serve(&[ANY]).await;
     assert_eq!(served(&copy).await, documents);
+}
+
+/// With a limit below PostgreSQL's default, which takes more than the service does.
+#[tokio::test(flavor = "multi_thread")]
+async fn document_nested_deeper_than_postgresql_takes_is_a_dead_letter_and_keeps_no_other() {
+    let stack = Stack::new();
+    stack.postgres.psql("ALTER SYSTEM SET max_stack_depth = '500kB'").unwrap();
+    stack.postgres.psql("SELECT pg_reload_conf()").unwrap();
+    let service = stack.serve(&[ANY]).await;
+    let deep = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    stack.publish(&[deep(10_000), deep(10_001), deep(100)]).await;
+    stack.wait_settled(3).await;
+    let mut reasons = Vec::new();
+    for letter in service.get("/dead_letters").await.json().as_array().unwrap() {
+        reasons.push(letter["reason"].as_str().unwrap().to_owned());
+    }
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["invalid_json", "refused_by_database"]);
+    service.wait_len(1).await;
+    assert!(served(&service).await == [deep(100)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +154,13 @@ async fn table_of_another_type_is_refused_by_name() {
             assert_eq!(ended.status.code(), Some(1), "{said}");
             assert!(said.contains("MODEL=any") && said.contains(column) && said.contains(fix), "{said}");
         }
+        // Also if all its rows are JSON objects.
+        let row = format!("INSERT INTO orders2 VALUES ('1', '{{\"a\": 1}}'::text::{column})");
+        stack.postgres.psql(&row).unwrap();
+        let checked = stack.run(&["model", "check", "--model", "any"], "").await;
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("NOT readable: MODEL=any") && said.contains(fix), "{said}");
     }
     let stack = Stack::new();
     let wrong = stack.run(&["serve", "--model", "any", "--pg-format", "jsonb"], "").await;
@@ -153,13 +181,6 @@ async fn page_and_description_speak_of_documents() {
         assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(service.get("/orders").await.json().as_array().unwrap().len(), 3);
-        // Also if all its rows are JSON objects.
-        let row = format!("INSERT INTO orders2 VALUES ('1', '{{\"a\": 1}}'::text::{column})");
-        stack.postgres.psql(&row).unwrap();
-        let checked = stack.run(&["model", "check", "--model", "any"], "").await;
-        let said = String::from_utf8_lossy(&checked.stdout);
-        assert_eq!(checked.status.code(), Some(1), "{said}");
-        assert!(said.starts_with("NOT readable: MODEL=any") && said.contains(fix), "{said}");
 }
 
 /// Ids and versions that look like numbers are text: another document with an equal number is another document.
