@@ -20,6 +20,7 @@ fn main() -> std::io::Result<()> {
         std::process::exit(3);
     }
     println!("stand-in with DATABASE_URL={}", variable("DATABASE_URL"));
+    println!("stand-in with MODEL={}", variable("MODEL"));
     let mut signals = Signals::new([SIGTERM])?;
     let listener = TcpListener::bind(variable("HTTP_ADDR"))?;
     let answers = behaviour.clone();

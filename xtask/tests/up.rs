@@ -31,6 +31,10 @@ fn up(temp_dir: &TempDir, behaviour: &str) -> Up {
 }
 
 fn up_on(temp_dir: &TempDir, behaviour: &str, ports: [u16; 3]) -> Up {
+    up_with(temp_dir, behaviour, ports, &[])
+}
+
+fn up_with(temp_dir: &TempDir, behaviour: &str, ports: [u16; 3], flags: &[&str]) -> Up {
     devstack::tools::ensure_postgres(&mut |line| eprintln!("{line}")).unwrap();
     devstack::tools::ensure_nats_server(&mut |line| eprintln!("{line}")).unwrap();
     let stand_in = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("examples").join("stand_in");
@@ -45,6 +49,7 @@ fn up_on(temp_dir: &TempDir, behaviour: &str, ports: [u16; 3]) -> Up {
             "--nats-port",
             &nats,
         ])
+        .args(flags)
         .arg("--program")
         .arg(stand_in)
         .env("STAND_IN", behaviour)
@@ -230,6 +235,20 @@ fn a_model_that_does_not_fit_the_table_ends_it_with_the_reason() {
     assert_eq!(status.code(), Some(1));
     let told = "err: error: orderd can't use this table: 5 of 5 rows";
     assert!(lines.iter().any(|line| line == told), "{lines:#?}");
+}
+
+/// The service may run in another folder.
+#[test]
+fn the_model_is_a_file_or_a_folder_here() {
+    let temp_dir = TempDir::new().unwrap();
+    std::fs::create_dir(temp_dir.path().join("samples")).unwrap();
+    let mut up = up_with(&temp_dir, "", [free_port(), free_port(), free_port()], &["--model", "samples"]);
+    let line = up.see("stand-in with MODEL=");
+    let folder = Path::new(line.split_once('=').unwrap().1).canonicalize().unwrap();
+    assert_eq!(folder, temp_dir.path().join("samples").canonicalize().unwrap());
+    up.wait_until_ready();
+    up.signal("-TERM");
+    assert_eq!(up.end().0.code(), Some(0));
 }
 
 #[test]

@@ -292,6 +292,8 @@ mod tests {
         let file = temp_dir.path().join("a,b.json").display().to_string();
         fs::write(&file, "{}").unwrap();
         assert_eq!(model(&file), Some(("MODEL".to_owned(), file)));
+        let folder = temp_dir.path().display().to_string();
+        assert_eq!(model(&folder), Some(("MODEL".to_owned(), folder)));
         let here = std::env::current_dir().unwrap();
         let two = format!("{},{}", here.join("a.json").display(), here.join("b.json").display());
         assert_eq!(model(" a.json, b.json"), Some(("MODEL".to_owned(), two)));

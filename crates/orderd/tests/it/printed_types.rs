@@ -10,11 +10,25 @@ use devstack::TempDir;
 const ODD: &str = r#"{"type": "t", "id": 1, "class": true, "*/": 0.5, "a-b": [[{"self": "s", "'": "`*/"}]], "1st": null,
     "имя": {"type": {"fn": 9007199254740993}}, "": "", "constructor": [1], "__proto__": "p"}"#;
 
+/// Titles of schemas, after which types are named.
+const ODD_TITLES: [&str; 7] = ["посылка №1", "2nd parcel", "📦", "名前", "", "*/ type\nself", "raw data"];
+
 fn samples(temp_dir: &TempDir) -> Vec<PathBuf> {
     let odd = temp_dir.path().join("odd.json");
     fs::write(&odd, ODD.replace("null", "\"x\"")).unwrap();
     let samples = devstack::tools::workspace().join("samples");
-    vec![samples.join("order.json"), samples.join("station.json"), odd]
+    let titled = ODD_TITLES.iter().enumerate().map(|(number, title)| {
+        let file = temp_dir.path().join(format!("titled_{number}.json"));
+        let schema = serde_json::json!({
+            "title": title, "type": "object",
+            "properties": { "id": { "type": "string" }, "to": { "type": "object", "properties": {
+                "title": { "type": "string" },
+            } } },
+        });
+        fs::write(&file, schema.to_string()).unwrap();
+        file
+    });
+    [samples.join("order.json"), samples.join("station.json"), odd].into_iter().chain(titled).collect()
 }
 
 /// The output of `orderd model` for a sample.
@@ -79,14 +93,16 @@ fn the_compiler_of_rust_takes_the_types() {
     fs::write(
         temp_dir.path().join("Cargo.toml"),
         "[package]\nname = \"types\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n\
-         serde = { version = \"1\", features = [\"derive\"] }\n[workspace]\n",
+         serde = { version = \"1\", features = [\"derive\"] }\ngobwire = { version = \"0.1\", features = [\"derive\"] }\n\
+         [workspace]\n",
     )
     .unwrap();
     let mut modules = String::new();
     for sample in samples(&temp_dir) {
         let name = sample.file_stem().unwrap().to_str().unwrap();
         fs::write(source.join(format!("{name}.rs")), printed("rust", &sample)).unwrap();
-        modules += &format!("pub mod {name};\n");
+        fs::write(source.join(format!("{name}_gob.rs")), printed_with(&["rust", "--gob"], &sample)).unwrap();
+        modules += &format!("pub mod {name};\npub mod {name}_gob;\n");
     }
     fs::write(source.join("lib.rs"), "#![deny(warnings)]\n".to_owned() + &modules).unwrap();
     // The versions that are here already.
