@@ -1,15 +1,20 @@
 //! `orderd` serves any document for which `MODEL` names a sample or a JSON Schema.
 
+use std::collections::HashMap;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::live::Reader;
 use crate::support::{Service, Stack, eventually};
 
 /// Files of models, in a folder of the test's own.
 fn file(stack: &Stack, name: &str, text: &str) -> String {
     let file = stack.temp_dir.path().join(name);
-    use crate::live::Reader;
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, text).unwrap();
     file.display().to_string()
@@ -99,6 +104,7 @@ fn help_speaks_of_documents_whatever_the_model_is() {
         "Reads orders, or the documents that MODEL describes",
         "the built-in order",
         "order.json",
+        "\"order\":",
     ];
     for command in [
         &["--help"][..],
@@ -115,7 +121,6 @@ fn help_speaks_of_documents_whatever_the_model_is() {
         &["check", "--help"],
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_orderd")).args(command).output().unwrap();
-        "\"order\":",
         let help = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         let prose = names.iter().fold(help, |help, name| help.replace(name, ""));
         assert!(!prose.contains("order"), "{command:?}: {prose}");
@@ -149,11 +154,6 @@ fn about_orders(text: &str) -> Vec<String> {
     found
 }
 
-/// Output of the service and its commands about parcels never calls them orders.
-#[tokio::test(flavor = "multi_thread")]
-async fn no_output_calls_a_parcel_an_order() {
-    const TOKENS: [(&str, &str); 2] = [("HTTP_REPLAY_TOKEN", "replayer"), ("HTTP_ERASE_TOKEN", "eraser")];
-    let stack = Stack::new();
 /// Also those that no test provokes.
 #[test]
 fn no_message_in_the_code_calls_a_document_an_order() {
@@ -191,6 +191,11 @@ fn texts_in(code: &str) -> Vec<String> {
     texts.filter(|text| text.contains(' ')).collect()
 }
 
+/// Output of the service and its commands about parcels never calls them orders.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_calls_a_parcel_an_order() {
+    const TOKENS: [(&str, &str); 2] = [("HTTP_REPLAY_TOKEN", "replayer"), ("HTTP_ERASE_TOKEN", "eraser")];
+    let stack = Stack::new();
     let model = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1.5}"#);
     let newer = file(&stack, "parcel-2.json", r#"{"id": "p", "weight": 1.5, "note": ""}"#);
     let settings =
@@ -399,6 +404,22 @@ async fn invalid_model_is_refused_with_the_path_of_the_error() {
     }
 }
 
+/// Neither counts nor lists show a table that the model does not fit. `member` can be searched.
+async fn assert_not_listed(service: &Service, member: &str) {
+    for path in ["/mem_len", "/order_pages/last", "/order_pages/1", "/orders", "/orders?full=true"]
+        .map(str::to_owned)
+        .into_iter()
+        // Twice, because plain requests take another path through the code.
+        .chain([format!("/orders?{member}=7"), format!("/order?{member}=7")])
+        .chain([format!("/orders?{member}=7&limit=1"), format!("/order?{member}=7&{member}=7")])
+    {
+        let answer = service.get(&path).await;
+        assert_eq!(answer.status, 503, "{path}: {}", answer.body);
+        assert!(answer.body.starts_with("503 the model does not fit the table"), "{path}: {}", answer.body);
+        assert!(answer.headers.contains_key("retry-after"), "{path}");
+    }
+}
+
 /// Each undecodable row alone would be skipped; a table of them, however small, means another model, and is not served
 /// as empty.
 #[tokio::test(flavor = "multi_thread")]
@@ -422,6 +443,9 @@ async fn a_table_that_the_model_does_not_fit_is_not_served() {
     assert!(reason.contains("2 of 2 rows") && reason.contains("does not fit"), "{reason}");
     let health = service.get("/readyz").await.json();
     assert_eq!((&health["fill"]["model_fits"], &health["writer"]["name"]), (&json!(false), &Value::Null));
+    assert_not_listed(&service, "barcode").await;
+    let stats = Reader::new(&service, None).await.until(|_| true).await;
+    assert_eq!((&stats["mem_len"], &stats["parts"]["fill"]["up"]), (&Value::Null, &json!(false)));
     let checked = stack.run(&["model", "check", "--model", &parcel], "").await;
     assert_eq!(checked.status.code(), Some(1));
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
@@ -455,30 +479,6 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
             ("changed.json", r#"{"id": 1, "w": "s"}"#, r#"{"id":7,"w":"new"}"#, "id"),
         ] {
             let model = file(&stack, name, other);
-            /// Neither counts nor lists show a table that the model does not fit. `member` can be searched.
-            async fn assert_not_listed(service: &Service, member: &str) {
-                for path in
-                    ["/mem_len", "/order_pages/last", "/order_pages/1", "/orders", "/orders?full=true"]
-                        .map(str::to_owned)
-                        .into_iter()
-                        // Twice, because plain requests take another path through the code.
-                        .chain([format!("/orders?{member}=7"), format!("/order?{member}=7")])
-                        .chain([
-                            format!("/orders?{member}=7&limit=1"),
-                            format!("/order?{member}=7&{member}=7"),
-                        ])
-                {
-                    let answer = service.get(&path).await;
-                    assert_eq!(answer.status, 503, "{path}: {}", answer.body);
-                    assert!(
-                        answer.body.starts_with("503 the model does not fit the table"),
-                        "{path}: {}",
-                        answer.body
-                    );
-                    assert!(answer.headers.contains_key("retry-after"), "{path}");
-                }
-            }
-
             let mut service = stack.start(&[("MODEL", &model), ("SEARCH", member)]).await;
             stack.publish(&[document]).await;
             let health = eventually("the table is read", async || {
@@ -502,9 +502,6 @@ async fn a_table_of_documents_of_another_model_is_neither_served_nor_written() {
             assert_not_listed(&service, member).await;
             assert_eq!(service.stop(), Some(0));
             assert_eq!(stack.rows(), 2, "{format} {name}");
-            assert_not_listed(&service, "barcode").await;
-            let stats = Reader::new(&service, None).await.until(|_| true).await;
-            assert_eq!((&stats["mem_len"], &stats["parts"]["fill"]["up"]), (&Value::Null, &json!(false)));
         }
     }
 }
@@ -808,57 +805,161 @@ async fn unknown_members_are_counted_and_each_is_named_once_up_to_a_limit() {
     assert_eq!(service.mem_len().await, 8);
 }
 
-/// Three processes change to a newer model one after the other, under load of documents of both: nothing is lost,
-/// nothing is doubled, and no member is dropped.
+/// Three processes change to a newer model one after the other, while documents of both arrive: nothing is lost, nothing
+/// is doubled, and no member is dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_change_of_the_model_loses_and_doubles_nothing() {
-    const ROUND: usize = 60;
-    let stack = Stack::new();
-    let older = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1}"#);
-    let newer = file(&stack, "parcel-2.json", r#"{"id": "p", "weight": 1.5, "to": {"city": ""}}"#);
-    let settings = |model| [("MODEL", model), ("UNKNOWN", "refuse"), ("SEARCH", "id")];
-    let mut services = Vec::new();
-    for _ in 0..3 {
-        services.push(stack.serve(&settings(&older)).await);
-    }
-    let mut published = 0;
-    for round in 0..=services.len() {
-        let documents: Vec<_> = (published..published + ROUND).map(document).collect();
-        published += ROUND;
-        let publish = stack.publish(&documents);
-        if let Some(service) = services.get_mut(round) {
-            let restart = async {
-                // Killed once, so that it cannot hand over its lease and its orders.
-                if round == 1 {
-                    service.kill();
-                } else {
-                    assert_eq!(service.stop(), Some(0));
-                }
-                *service = stack.start(&settings(&newer)).await;
-            };
-            tokio::join!(publish, restart);
-        } else {
-            publish.await;
+    for format in ["gob", "jsonb", "json"] {
+        let stack = Stack::new();
+        let older = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1}"#);
+        let newer = file(&stack, "parcel-2.json", r#"{"id": "p", "weight": 1.5, "to": {"city": ""}}"#);
+        let settings =
+            |model| [("MODEL", model), ("UNKNOWN", "refuse"), ("SEARCH", "id"), ("PG_FORMAT", format)];
+        let mut services = Vec::new();
+        for _ in 0..3 {
+            services.push(stack.serve(&settings(&older)).await);
+        }
+        let publisher = Publisher::start(&stack).await;
+        publisher.wait_for_more().await;
+        for (number, service) in services.iter_mut().enumerate() {
+            // Killed once, so that it cannot hand over its lease and its orders.
+            if number == 1 {
+                service.kill();
+            } else {
+                assert_eq!(service.stop(), Some(0));
+            }
+            publisher.wait_for_more().await;
+            *service = stack.start(&settings(&newer)).await;
+            publisher.wait_for_more().await;
+        }
+        let published = publisher.stop().await;
+        stack.wait_settled(published as u64).await;
+        for service in &services {
+            service.wait_ready().await;
+        }
+        // Refused for the member that comes first: a fraction, or the new one.
+        let refused = services[0].get("/dead_letters").await.json();
+        assert!(!refused.as_array().unwrap().is_empty(), "{format}: {published} published");
+        let replayed = stack.run(&["dead-letters", "replay", "--all"], "").await;
+        assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
+        stack.wait_same(&services, published).await;
+        for service in &services {
+            let mut served = all_documents(service).await;
+            served.sort_unstable();
+            let mut expected: Vec<_> = (0..published).map(|number| under_newer(number, format)).collect();
+            expected.sort_unstable();
+            // Not as a whole, which would be printed.
+            let wrong = served.iter().zip(&expected).find(|(served, expected)| served != expected);
+            assert_eq!((wrong, served.len()), (None, published), "{format}");
         }
     }
-    stack.wait_settled(published as u64).await;
-    for service in &services {
-        service.wait_ready().await;
+}
+
+/// Publishes documents, one after the other, until it is stopped.
+struct Publisher {
+    published: Arc<AtomicUsize>,
+    is_stopped: Arc<AtomicBool>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Pauses keep the number of documents small.
+    const PAUSE: Duration = Duration::from_millis(2);
+
+    async fn start(stack: &Stack) -> Self {
+        let (published, is_stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, stop, context) = (published.clone(), is_stopped.clone(), stack.jetstream().await);
+        let running = tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let document = document(count.load(Ordering::Relaxed));
+                context.publish("TESTING", document.into()).await.unwrap().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Self::PAUSE).await;
+            }
+        });
+        Self { published, is_stopped, running }
     }
-    // Refused for the member that comes first: a fraction, or the new one.
-    let replayed = stack.run(&["dead-letters", "replay", "--all"], "").await;
-    assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
-    stack.wait_same(&services, published).await;
-    for number in 0..published {
-        let expected = if is_newer(number) {
-            format!(r#"{{"id":"p-{number}","weight":{number}.5,"to":{{"city":"c"}}}}"#)
-        } else {
-            format!(r#"{{"id":"p-{number}","weight":{number}.0,"to":{{"city":""}}}}"#)
-        };
-        let service = &services[number % services.len()];
-        let ids = service.get(&format!("/orders?id=p-{number}")).await.json();
-        let [id] = &ids.as_array().unwrap()[..] else { panic!("p-{number} is there as {ids}") };
-        assert_eq!(service.get(&format!("/order/{}", id.as_str().unwrap())).await.body, expected);
+
+    async fn wait_for_more(&self) {
+        let before = self.published.load(Ordering::Relaxed);
+        eventually("more are published", async || {
+            (self.published.load(Ordering::Relaxed) >= before + 60).then_some(())
+        })
+        .await;
+    }
+
+    /// Returns the number of documents published.
+    async fn stop(self) -> usize {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        self.running.await.unwrap();
+        self.published.load(Ordering::Relaxed)
+    }
+}
+
+/// A published document as it is served under the newer model.
+fn under_newer(number: usize, format: &str) -> String {
+    match (format, is_newer(number)) {
+        ("gob", false) => format!(r#"{{"id":"p-{number}","weight":{number}.0,"to":{{"city":""}}}}"#),
+        ("jsonb", true) => format!(r#"{{"id":"p-{number}","to":{{"city":"c"}},"weight":{number}.5}}"#),
+        _ => document(number),
+    }
+}
+
+/// All documents, as they are served.
+async fn all_documents(service: &Service) -> Vec<String> {
+    let mut documents = Vec::new();
+    let mut path = Some("/orders?full=true&limit=1000".to_owned());
+    while let Some(asked) = path {
+        let answer = service.get(&asked).await;
+        let entries: Vec<HashMap<String, Box<RawValue>>> = serde_json::from_str(&answer.body).unwrap();
+        documents.extend(entries.iter().map(|entry| entry["order"].get().to_owned()));
+        let next = answer.headers.get("link").map(|link| link.to_str().unwrap());
+        path = next.and_then(|link| link.strip_prefix('<')?.split('>').next()).map(str::to_owned);
+    }
+    documents
+}
+
+/// Rows of which a member can't be read under a newer model, among others: these are served.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_newer_model_cannot_read_are_named_and_the_others_are_served() {
+    for format in ["gob", "jsonb", "json"] {
+        let stack = Stack::new();
+        let oldest = file(&stack, "oldest/parcel.json", r#"{"id": "p", "weight": "12 kg"}"#);
+        let older = file(&stack, "older/parcel.json", r#"{"id": "p", "weight": 1}"#);
+        let newer = file(&stack, "parcel.json", r#"{"id": "p", "weight": 1.5, "note": ""}"#);
+        let texts: Vec<_> = (1..=2).map(|n| format!(r#"{{"id":"p-{n}","weight":"{n} kg"}}"#)).collect();
+        let numbers: Vec<_> = (3..=7).map(|n| format!(r#"{{"id":"p-{n}","weight":{n}}}"#)).collect();
+        import(&stack, &oldest, format, 1, &texts).await;
+        import(&stack, &older, format, 3, &numbers).await;
+        let service = stack.serve(&[("MODEL", &newer), ("SEARCH", "id")]).await;
+        assert_eq!(service.ids().await, ["3", "4", "5", "6", "7"], "{format}");
+        assert_eq!(service.metric("orderd_undecodable_rows").await, 2.0, "{format}");
+        let log = service.process.log();
+        for id in ["1", "2"] {
+            let answer = service.get(&format!("/order/{id}")).await;
+            assert_eq!(
+                (answer.status.as_u16(), &*answer.body),
+                (500, "500 row can't be decoded\n"),
+                "{format}"
+            );
+            let is_named = |line: &str| {
+                line.contains("row can't be decoded, skipped")
+                    && line.contains(&format!("id=\"{id}\""))
+                    && line.contains("weight")
+            };
+            assert!(
+                log.lines().filter(|line| is_named(&line.to_lowercase())).count() == 1,
+                "{format}: {log}"
+            );
+        }
+        assert_eq!(service.get("/orders?id=p-3").await.json(), json!(["3"]), "{format}");
+        let checked = stack.run(&["model", "check", "--model", &newer], "").await;
+        let report = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{report}");
+        assert!(
+            report.contains("$.weight: ") && report.contains("5 of 7 rows readable"),
+            "{format}: {report}"
+        );
     }
 }
 
