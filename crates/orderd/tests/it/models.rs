@@ -52,7 +52,9 @@ async fn the_service_for_another_document() {
 async fn nothing_is_required_of_a_document_that_is_no_order() {
     let stack = Stack::new();
     let model = file(&stack, "parcel.json", r#"{"id": "p-1", "type": "box", "weight": 1.5}"#);
-    let service = stack.serve(&[("MODEL", &model), ("REQUIRE", ""), ("SEARCH", ""), ("UNKNOWN", "")]).await;
+    let settings =
+        [("MODEL", &*model), ("REQUIRE", ""), ("SEARCH", ""), ("UNKNOWN", ""), ("PG_FORMAT", "gob")];
+    let service = stack.serve(&settings).await;
     stack.publish(&["{}", r#"{"id":"p-2","weight":3}"#]).await;
     service.wait_len(2).await;
     let mut bodies = Vec::new();
@@ -424,7 +426,8 @@ async fn assert_not_listed(service: &Service, member: &str) {
 /// as empty.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_the_model_does_not_fit_is_not_served() {
-    let (stack, mut service) = Stack::started().await;
+    let stack = Stack::new();
+    let mut service = stack.serve(&[("PG_FORMAT", "gob")]).await;
     stack.publish(&crate::support::orders(2)).await;
     eventually("all rows are committed", async || (stack.rows() == 2).then_some(())).await;
     assert_eq!(service.stop(), Some(0));
@@ -594,7 +597,8 @@ async fn rows_of_an_evolved_model_are_no_warning() {
         // Rows of gob and of jsonb are no documents of any form.
         let models = if format == "json" { &[&*small, &large, "any"][..] } else { &[&*small, &large] };
         for model in models.iter().filter(|model| document != r#"{"id":"p","extra":1}"# || **model == "any") {
-            let checked = stack.run(&["model", "check", "--model", model, "--pg-table", &table], "").await;
+            let flags = ["model", "check", "--model", model, "--pg-table", &table, "--pg-format", format];
+            let checked = stack.run(&flags, "").await;
             let report = String::from_utf8_lossy(&checked.stdout).into_owned();
             assert_eq!(checked.status.code(), Some(0), "{report}");
             assert!(!report.contains("little in common"), "{format} {document} {model}: {report}");
@@ -676,7 +680,7 @@ async fn a_writer_steps_down_when_the_table_turns_out_not_to_fit() {
 async fn rows_of_an_older_model_are_served_under_a_newer_one() {
     let stack = Stack::new();
     let older = file(&stack, "older/parcel.json", r#"{"id": "", "weight": 1, "gone": true, "at": {"x": 1}}"#);
-    let mut service = stack.serve(&[("MODEL", &older), ("SEARCH", "id")]).await;
+    let mut service = stack.serve(&[("MODEL", &older), ("SEARCH", "id"), ("PG_FORMAT", "gob")]).await;
     stack.publish(&[r#"{"id":"p","weight":12,"gone":true,"at":{"x":-3}}"#]).await;
     eventually("it is committed", async || (stack.rows() == 1).then_some(())).await;
     assert_eq!(service.stop(), Some(0));

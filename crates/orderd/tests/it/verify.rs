@@ -26,7 +26,8 @@ async fn verify_finds_what_differs_and_nothing_else() {
 
     let ids = service.ids().await;
     stack.postgres.psql(&format!("DELETE FROM orders2 WHERE id = '{}'", ids[3])).unwrap();
-    stack.postgres.psql("INSERT INTO orders2 VALUES ('bad', '\\x01')").unwrap();
+    // Neither gob nor a JSON object.
+    stack.postgres.psql("INSERT INTO orders2 VALUES ('bad', '[]')").unwrap();
     stack
         .postgres
         .psql(&format!("INSERT INTO orders2 SELECT 'theirs', data FROM orders2 WHERE id = '{}'", ids[0]))
