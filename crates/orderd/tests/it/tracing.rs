@@ -77,11 +77,12 @@ impl Collector {
                 tokio::spawn(async move {
                     match tls {
                         None => serve_spans(stream, to).await,
-                        // A client that does not trust the certificate ends the handshake.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve_spans(stream, to).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            // A client that does not trust the certificate ends the handshake.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve_spans(stream, to).await;
+                            }
+                        }
                     }
                 });
             }
