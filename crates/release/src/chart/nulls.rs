@@ -64,7 +64,7 @@ fn reached() -> Value {
 
 fn collect(schema: &Value, path: &[String], found: &mut Vec<Named>) {
     for (name, below) in schema["properties"].as_object().into_iter().flatten() {
-        let path = [path, &[name.clone()]].concat();
+        let path = [path, std::slice::from_ref(name)].concat();
         let is_required = schema["required"].as_array().is_some_and(|all| all.contains(&json!(name)));
         collect(below, &path, found);
         found.push(Named { path, is_required });
