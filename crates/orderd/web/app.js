@@ -112,11 +112,13 @@ function figures(data) {
   const { rate, commit } = showFigures();
   charts.rate.add(rate);
   charts.commit.add(commit);
-  showChartsBegan();
+  showBeginning();
 }
 
-function showChartsBegan() {
+// From when the charts are.
+function showBeginning() {
   const { began } = charts.rate;
+  if (began === undefined) return;
   $("charts-began").textContent = began ? t("chartsBegan", { time: i18n.since(began) }) : t("chartsFull");
 }
 
@@ -187,10 +189,8 @@ async function begin() {
     status.redraw();
     live?.clear();
     quickSearch.again();
-    if (stats) {
-      showFigures();
-      showChartsBegan();
-    }
+    if (stats) showFigures();
+    showBeginning();
     Object.values(charts).forEach((chart) => chart.redraw());
     show(false);
   });

@@ -23,8 +23,9 @@ export class Chart {
     parent.append(this.#picture, this.#top, h("span", { class: "bottom" }, "0"));
   }
 
-  // The time of the first point, until the chart is full.
+  // The time of the first point, until the chart is full: then `null`, and `undefined` without points.
   get began() {
+    if (!this.#first) return undefined;
     return this.#points.length < SECONDS ? new Date(this.#first) : null;
   }
 
@@ -33,9 +34,9 @@ export class Chart {
     const now = Date.now();
     const passed = this.#last ? Math.min(SECONDS, Math.round((now - this.#last) / 1000)) : 1;
     for (let second = 1; second < passed; second += 1) this.#points.push(null);
-    this.#first ||= now;
     if (passed === 0) this.#points.pop();
     else this.#last = now;
+    this.#first ||= now;
     this.#points.push(point);
     this.#points = this.#points.slice(-SECONDS);
     this.#draw();

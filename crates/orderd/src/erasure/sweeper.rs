@@ -141,7 +141,7 @@ impl Sweeper {
         } else {
             tracing::warn!(
                 error,
-                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, orders that \
+                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, documents that \
                  were erased since are served until NATS answers"
             );
         }

@@ -472,7 +472,7 @@ impl Fetch {
     /// Whether the order of the message at that sequence was erased, together with the message.
     async fn is_erased(&self, seq: u64, time: i64) -> anyhow::Result<bool> {
         let erased = nats::uninterrupted(&self.client, self.dead_letters.erased()).await;
-        let erased = erased.context("the connection to NATS was lost while erased orders were listed")??;
+        let erased = erased.context("the connection to NATS was lost while erased keys were listed")??;
         Ok(erased.iter().any(|key| {
             Key::time_and_sequence(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)
         }))
