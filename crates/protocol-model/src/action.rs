@@ -18,6 +18,7 @@ pub enum Action {
     ReplayUnchanged(Order),
     Drop(Order),
     NoteDrop(Order),
+    ReadCopyOfDropped(Order),
     NoteRowOfDropped(Order),
     AskAboutDrop(Order),
     DeleteDropped(Order),
@@ -58,6 +59,7 @@ pub enum Action {
     LookForRow { process: ProcessId, message: usize },
     NoteTakenIn { process: ProcessId, message: usize },
     ReadCopy { process: ProcessId, message: usize },
+    LookForDrop(ProcessId, Order),
     StoreDeadLetter(ProcessId, Order),
     LookUpNote(ProcessId, Order),
     RenewDeadLetter(ProcessId, Order),
@@ -80,6 +82,8 @@ pub enum Action {
     ListTakenIn(ProcessId),
     LookForListedRow(ProcessId, Order),
     DeleteDeadLetter(ProcessId, Order),
+    LookForDropAgain(ProcessId, Order),
+    TakeBackCopy(ProcessId, Order),
     LookForDroppedRow(ProcessId, Order),
     ForgetDrop(ProcessId, Order),
     ForgetNotes(Order),
@@ -167,6 +171,9 @@ impl Action {
                 )
             }
             Self::NoteDrop(order) => write!(out, "the drop of {} is noted", letter(order)),
+            Self::ReadCopyOfDropped(order) => {
+                write!(out, "the drop reads which copy of the dead letter {} is there", letter(order))
+            }
             Self::NoteRowOfDropped(order) => {
                 write!(out, "the drop of {} notes that the table has the row", letter(order))
             }
@@ -282,6 +289,9 @@ impl Action {
                     message_name(message)
                 )
             }
+            Self::LookForDrop(process, order) => {
+                write!(out, "{} looks up whether {} was dropped", name(process), letter(order))
+            }
             Self::StoreDeadLetter(process, order) => {
                 write!(out, "{} stores {} as a dead letter, unless it is one", name(process), letter(order))
             }
@@ -350,6 +360,17 @@ impl Action {
                 write!(
                     out,
                     "{} deletes the copy of the dead letter {} that it has read",
+                    name(process),
+                    letter(order)
+                )
+            }
+            Self::LookForDropAgain(process, order) => {
+                write!(out, "{} looks up whether {} was dropped meanwhile", name(process), letter(order))
+            }
+            Self::TakeBackCopy(process, order) => {
+                write!(
+                    out,
+                    "{} deletes the copy of the dead letter {} that it stored",
                     name(process),
                     letter(order)
                 )

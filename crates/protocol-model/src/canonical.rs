@@ -3,7 +3,7 @@
 
 use crate::database::{Copies, Database, Fence, Phase, Transaction};
 use crate::mutation::Mutation;
-use crate::process::{Condition, Prepared, Role, Stage, View, Writer};
+use crate::process::{Condition, Prepared, Process, Role, Stage, View, Writer};
 use crate::state::{Drop, State};
 use crate::stream::{ORDERS, StreamCopy};
 use crate::world::{Kind, World};
@@ -104,12 +104,19 @@ fn clear_forgets(state: &mut State) {
 
 /// The number of a copy matters while that copy is there.
 fn renumber_copies(world: &World, state: &mut State) {
-    let unbound = world.has(Mutation::DeletionWithoutBound) || world.has(Mutation::ListedRowLookedUpFirst);
+    let unbound = [
+        Mutation::DeletionWithoutBound,
+        Mutation::ListedRowLookedUpFirst,
+        Mutation::DropDeletesAllCopies,
+        Mutation::AllCopiesTakenBack,
+    ];
+    let unbound = unbound.into_iter().any(|mutation| world.has(mutation));
     let State { dead_letters, drop_copies, processes, transactions, record, .. } = state;
     for (key, dead_letter) in (0..).zip(dead_letters) {
         let n = usize::from(key);
         let of_writers = processes.iter_mut().flat_map(|process| {
-            [&mut process.writer.copies[n], &mut process.listed[n], &mut process.deletes[n]]
+            let Process { writer, listed, deletes, stored, takes_back, .. } = process;
+            [&mut writer.copies[n], &mut listed[n], &mut deletes[n], &mut stored[n], &mut takes_back[n]]
         });
         let sent = transactions.iter_mut().map(|transaction| &mut transaction.copies[n]);
         for read in of_writers.chain(sent).chain([&mut drop_copies[n]]) {

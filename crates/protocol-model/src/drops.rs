@@ -2,8 +2,11 @@
 //!
 //! The drop asks the table, notes what it has found, and asks again; if that has changed, it notes the change. A writer
 //! deletes the note of a drop after it has committed the row, and when its term begins. So one of them sees the other.
-//! Last, the drop deletes the copy of the dead letter that it had read before it asked again, and no later one: a writer
-//! that refuses the message later, after the table went back, sees a note and stores a new copy.
+//! Last, the drop deletes the copy of the dead letter that it had read after its note, before it asked again, and no later
+//! one: a writer that refuses the message later, after the table went back, sees a note and stores a new copy.
+//!
+//! A writer that refuses the message looks for the note of a drop, stores a copy, and looks for the note again; if it is
+//! there now, the writer deletes that copy. So the writer sees the note, or the drop reads that copy.
 
 use crate::action::Action;
 use crate::mutation::Mutation;
@@ -18,6 +21,26 @@ pub(crate) fn actions(world: &World, state: &State, next: &mut Successors<'_>) {
     }
     for process in 0..world.processes {
         let this = &state.processes[process];
+        for key in (0..state.orders).filter(|_| this.reaches_nats()) {
+            let n = usize::from(key);
+            if this.stored[n] > 0 {
+                next.add(Action::LookForDropAgain(process, key), |s| {
+                    let stored = std::mem::take(&mut s.processes[process].stored[n]);
+                    if s.dead_letters[n].dropped {
+                        s.processes[process].takes_back[n] = stored;
+                    }
+                });
+            }
+            if this.takes_back[n] > 0 {
+                next.add(Action::TakeBackCopy(process, key), |s| {
+                    let stored = std::mem::take(&mut s.processes[process].takes_back[n]);
+                    if s.dead_letters[n].copy == stored || world.has(Mutation::AllCopiesTakenBack) {
+                        s.dead_letters[n].copy = 0;
+                        s.announce(key);
+                    }
+                });
+            }
+        }
         for key in this.listed_drops.iter().filter(|_| this.reaches_postgres()) {
             next.add(Action::LookForDroppedRow(process, key), |s| {
                 s.processes[process].listed_drops.remove(key);
@@ -39,27 +62,36 @@ fn drop_dead_letter(world: &World, state: &State, order: u8, next: &mut Successo
     let n = usize::from(order);
     let is_row = !state.database.rows[n].is_none();
     let found = if is_row && !world.has(Mutation::DropAsksNothing) { Drop::Row } else { Drop::NoRow };
+    let copy_first = world.has(Mutation::DropReadsCopyFirst);
     match state.drops[n] {
         Drop::No if state.budget.drops == 0 || !state.dead_letters[n].is_stored() => {}
         Drop::No => next.add(Action::Drop(order), |s| {
             s.budget.drops -= 1;
             s.drops[n] = found;
         }),
-        Drop::NoRow => next.add(Action::NoteDrop(order), |s| {
-            s.drop_copies[n] = s.dead_letters[n].copy;
-            s.dead_letters[n].dropped = !world.has(Mutation::DropLeavesNoNote);
-            s.announce(order);
-            s.drops[n] = Drop::NoRowNoted;
-        }),
-        Drop::Row => next.add(Action::NoteRowOfDropped(order), |s| {
-            s.drop_copies[n] = s.dead_letters[n].copy;
-            if s.dead_letters[n].taken_in_by == 0 {
-                s.dead_letters[n].taken_in_by = s.messages[n].watermark.sequence;
-            }
-            s.dead_letters[n].dropped = false;
-            s.announce(order);
-            s.drops[n] = Drop::RowNoted;
-        }),
+        half @ (Drop::NoRow | Drop::NoRowHalfway) if copy_first == (half == Drop::NoRowHalfway) => {
+            next.add(Action::NoteDrop(order), |s| {
+                s.dead_letters[n].dropped = !world.has(Mutation::DropLeavesNoNote);
+                s.announce(order);
+                s.drops[n] = half.next();
+            });
+        }
+        half @ (Drop::Row | Drop::RowHalfway) if copy_first == (half == Drop::RowHalfway) => {
+            next.add(Action::NoteRowOfDropped(order), |s| {
+                if s.dead_letters[n].taken_in_by == 0 {
+                    s.dead_letters[n].taken_in_by = s.messages[n].watermark.sequence;
+                }
+                s.dead_letters[n].dropped = false;
+                s.announce(order);
+                s.drops[n] = half.next();
+            });
+        }
+        half @ (Drop::NoRow | Drop::NoRowHalfway | Drop::Row | Drop::RowHalfway) => {
+            next.add(Action::ReadCopyOfDropped(order), |s| {
+                s.drop_copies[n] = s.dead_letters[n].copy;
+                s.drops[n] = half.next();
+            });
+        }
         noted @ (Drop::NoRowNoted | Drop::RowNoted) => next.add(Action::AskAboutDrop(order), |s| {
             let has_changed = (noted == Drop::RowNoted) != (found == Drop::Row);
             let goes_on = !has_changed || world.has(Mutation::DropAsksOnce);
@@ -76,6 +108,28 @@ fn drop_dead_letter(world: &World, state: &State, order: u8, next: &mut Successo
             }
             s.drops[n] = Drop::No;
         }),
+    }
+}
+
+impl Drop {
+    /// The state after one more of its two steps between the questions: the note, and the number of the copy.
+    fn next(self) -> Self {
+        match self {
+            Self::NoRow => Self::NoRowHalfway,
+            Self::NoRowHalfway => Self::NoRowNoted,
+            Self::Row => Self::RowHalfway,
+            Self::RowHalfway => Self::RowNoted,
+            other => other,
+        }
+    }
+}
+
+/// Stores a copy. The dead letter may have been dropped since the writer looked for a note of that, so it looks again.
+pub(crate) fn store(world: &World, state: &mut State, process: usize, key: u8) {
+    state.put_dead_letter(process, key);
+    if world.budget.drops > 0 && !world.has(Mutation::DropLookedUpOnce) {
+        let n = usize::from(key);
+        state.processes[process].stored[n] = state.dead_letters[n].copy;
     }
 }
 

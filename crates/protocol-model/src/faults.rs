@@ -5,6 +5,7 @@ use crate::database::{Phase, Transaction};
 use crate::mutation::Mutation;
 use crate::process::{Condition, Process, Role};
 use crate::state::{DeadLetter, ORPHAN, State};
+use crate::stream::ORDERS;
 use crate::successors::Successors;
 use crate::world::World;
 
@@ -101,6 +102,9 @@ fn orphan(state: &mut State, process: usize) {
 
 fn kill(state: &mut State, process: usize, in_flight_survives: bool) {
     state.budget.crashes -= 1;
+    for key in (0..).take(ORDERS).filter(|&key| state.processes[process].is_storing(usize::from(key))) {
+        state.record.left_by_kill.add(key);
+    }
     state.processes[process] = Process::started();
     if in_flight_survives {
         orphan(state, process);

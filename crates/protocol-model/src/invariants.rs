@@ -28,6 +28,9 @@ pub enum Invariant {
     /// that were stored when there was a row already, or by a writer that another one had replaced; and those of a replay
     /// that found its key taken. No step can compare both stores at once; none of them is lost by a replay or a drop.
     RowOrDeadLetter,
+    /// In the end: a dead letter that was dropped is not listed. One may be that a process stored which was killed, or
+    /// stalls, before it looked up whether it was dropped meanwhile.
+    DroppedIsGone,
     /// In the end: row, messages and dead letter of an erased order are gone, and no memory has it.
     NothingIsLeftOfErased,
     /// In the end: the memory of each process equals the table, in count and form.
@@ -46,6 +49,7 @@ impl fmt::Display for Invariant {
             Self::NotFoundIsTrue => "404 is not said of an order that is in the table, or will be",
             Self::NothingIsLost => "what the stream acknowledged is not lost",
             Self::RowOrDeadLetter => "an order with a row is not listed as a dead letter",
+            Self::DroppedIsGone => "a dead letter that was dropped is not listed",
             Self::NothingIsLeftOfErased => "nothing is left of an erased order",
             Self::MemoryIsTheTable => "what memory serves in the end is the table",
             Self::ComesToRest => "it comes to rest",
@@ -198,6 +202,12 @@ fn order_in_the_end(world: &World, state: &State, order: usize) -> Option<Invari
     let listed = state.dead_letters[order].is_stored();
     if !has_row && !listed && !excused && world.kind(number(order)) != Kind::Empty {
         return Some(Invariant::NothingIsLost);
+    }
+    let stays = record.left_by_kill.has(number(order))
+        || state.processes.iter().any(|process| process.is_storing(order));
+    if listed && !has_row && record.dropped.has(number(order)) && state.dead_letters[order].dropped && !stays
+    {
+        return Some(Invariant::DroppedIsGone);
     }
     (has_row && listed && !record.beside_row.has(number(order))).then_some(Invariant::RowOrDeadLetter)
 }

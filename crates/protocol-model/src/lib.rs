@@ -23,7 +23,8 @@
 //!   A writer that refuses it then does not rely on a copy beside a note, which may be about to be deleted: it stores a
 //!   new one. Notes only advance to later messages, and nobody withdraws them.
 //! - **Dropping** a dead letter: the table is asked before and after the drop is noted, and a writer removes the note of a
-//!   drop whose row it has committed.
+//!   drop whose row it has committed. A drop notes before it reads which copy it deletes, and a writer that refuses the
+//!   message stores its copy before it looks for the note, so one of them deletes that copy.
 //! - **Erasing** begins in NATS; then the table, in a transaction that changes the nonce; then the rest. Each process
 //!   completes erasures that it finds.
 //!
@@ -31,8 +32,8 @@
 //! or to a state that is not on the way to the present one; a stream that is restored to before a replay whose note keeps
 //! another message from becoming the order; a lease that is taken before it has expired; the two parts of
 //! a large dead letter; the time limits of the service's look-ups; a drop that ends early. One step here, and two requests
-//! in the service: a note advances, a dead letter is renewed (compare and swap, repeated), and a drop reads the copy of the
-//! dead letter and stores its note.
+//! in the service: a note advances, a dead letter is renewed (compare and swap, repeated), and a drop notes that the table
+//! has the row and removes its earlier note.
 //!
 //! Between any two actions a process may be killed. `state.rs` has the state, `action.rs` the transitions,
 //! `invariants.rs` the invariants.

@@ -75,6 +75,12 @@ pub enum Mutation {
     DropAsksOnce,
     /// A drop deletes whatever copies are there.
     DropDeletesAllCopies,
+    /// A drop reads which copy it deletes before it stores its note.
+    DropReadsCopyFirst,
+    /// A writer that has stored a dead letter does not look up whether it was dropped meanwhile.
+    DropLookedUpOnce,
+    /// A writer that finds the note of a drop after it has stored a dead letter deletes whatever copies are there.
+    AllCopiesTakenBack,
     /// A writer that commits a row leaves the note that its dead letter was dropped.
     DropStaysBesideRow,
     /// A new term does not look for rows beside notes of drops.

@@ -2,6 +2,7 @@
 //! row, and for one that it refuses. Between any two steps another writer may do anything.
 
 use crate::action::Action;
+use crate::drops;
 use crate::mutation::Mutation;
 use crate::process::{Prepared, Storing};
 use crate::state::State;
@@ -101,13 +102,19 @@ pub(crate) fn dead_letter(
 ) {
     let key = state.messages[message].order;
     let n = usize::from(key);
+    if state.processes[process].is_storing(n) {
+        return;
+    }
     let put = |s: &mut State, storing| s.processes[process].writer.storing = storing;
     let done = if world.has(Mutation::NoteWithdrawn) { Storing::Stored } else { Storing::Done };
     match state.processes[process].writer.storing {
-        Storing::No => next.add(Action::StoreDeadLetter(process, key), |s| {
+        Storing::No if world.budget.drops > 0 => next.add(Action::LookForDrop(process, key), |s| {
+            put(s, if s.dead_letters[n].dropped { done } else { Storing::NotDropped });
+        }),
+        Storing::No | Storing::NotDropped => next.add(Action::StoreDeadLetter(process, key), |s| {
             let found = s.dead_letters[n].is_stored();
-            if !found && !s.dead_letters[n].dropped {
-                s.put_dead_letter(process, key);
+            if !found {
+                drops::store(world, s, process, key);
             }
             put(s, if found && !world.has(Mutation::NoRenewal) { Storing::Found } else { done });
         }),
@@ -117,9 +124,9 @@ pub(crate) fn dead_letter(
         Storing::FoundWithNote => next.add(Action::RenewDeadLetter(process, key), |s| {
             let found = s.dead_letters[n].is_stored();
             if found {
-                s.put_dead_letter(process, key);
+                drops::store(world, s, process, key);
             }
-            put(s, if found { done } else { Storing::No });
+            put(s, if found { done } else { Storing::NotDropped });
         }),
         Storing::Stored => next.add(Action::WithdrawNote { process, message }, |s| {
             let note = &mut s.dead_letters[n].taken_in_by;

@@ -110,6 +110,8 @@ pub enum Storing {
     /// Nothing is done.
     #[default]
     No,
+    /// There was no note that it was dropped.
+    NotDropped,
     /// There is a copy.
     Found,
     /// There is a copy, and a note that a message becomes the order.
@@ -168,6 +170,10 @@ pub struct Process {
     pub listed: Copies,
     /// Copies of orders that became rows: it deletes them, at any time.
     pub deletes: Copies,
+    /// Copies that it has stored: it looks up whether they were dropped meanwhile.
+    pub stored: Copies,
+    /// Copies that it has stored beside the note of a drop: it deletes them, at any time.
+    pub takes_back: Copies,
     /// Keys that are rows: it deletes the notes that their dead letters were dropped, at any time.
     pub forgets: Keys,
     /// Keys with a note of a drop and a note of the message that becomes the order, which it found when its term began:
@@ -190,6 +196,11 @@ impl Process {
     /// It can reach NATS.
     pub(crate) fn reaches_nats(&self) -> bool {
         self.condition == Condition::Running
+    }
+
+    /// It has still to look up whether the copy that it stored was dropped meanwhile, or to delete that copy.
+    pub(crate) fn is_storing(&self, key: usize) -> bool {
+        self.stored[key] + self.takes_back[key] > 0
     }
 
     /// Forgets an order permanently.

@@ -34,11 +34,15 @@ pub enum Drop {
     No,
     /// The table has no row with its key.
     NoRow,
-    /// The number of the copy is read, and the note that it was dropped is stored.
+    /// The note that it was dropped is stored.
+    NoRowHalfway,
+    /// The number of the copy is read after that.
     NoRowNoted,
     /// The table has a row with its key.
     Row,
-    /// The number of the copy is read, and the note that the table has the row is stored.
+    /// The note that the table has the row is stored.
+    RowHalfway,
+    /// The number of the copy is read after that.
     RowNoted,
     /// The copy that was read, and older ones, are to be deleted.
     Decided,
@@ -70,6 +74,8 @@ pub struct Record {
     /// Orders whose dead letter may stay beside a row: a writer stored it that another one had replaced, or there was a
     /// row already, or a replay found its key taken.
     pub beside_row: Keys,
+    /// Orders of which a process was killed after it had stored a copy, before it looked up whether it was dropped.
+    pub left_by_kill: Keys,
     /// Orders that the stream lost before the table had them, or together with it.
     pub lost_with_stream: Keys,
     /// `orders2` alone was restored, and the position was not set back since.
@@ -235,7 +241,8 @@ impl State {
     }
 
     fn fresh_copy(&self, key: usize) -> u8 {
-        1 + self.read_copies(key).chain([self.dead_letters[key].copy]).max().unwrap_or(0)
+        let stored = self.processes.iter().map(|process| process.stored[key]);
+        1 + self.read_copies(key).chain(stored).chain([self.dead_letters[key].copy]).max().unwrap_or(0)
     }
 
     /// Some transaction holds the lock of the position row.
@@ -323,10 +330,12 @@ impl State {
         copy > 0 && !self.read_copies(key).any(|read| read == copy)
     }
 
-    /// The numbers of copies that processes and drops have read, to delete them once there is a row.
+    /// The numbers of copies that processes and drops have read, to delete them.
     fn read_copies(&self, key: usize) -> impl Iterator<Item = u8> {
-        let of_process =
-            move |process: &Process| [process.writer.copies[key], process.listed[key], process.deletes[key]];
+        let of_process = move |process: &Process| {
+            let Process { writer, listed, deletes, takes_back, .. } = process;
+            [writer.copies[key], listed[key], deletes[key], takes_back[key]]
+        };
         let known = self.processes.iter().flat_map(of_process);
         let sent = self.transactions.iter().map(move |transaction| transaction.copies[key]);
         known.chain(sent).chain([self.drop_copies[key]])

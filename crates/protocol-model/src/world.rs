@@ -102,7 +102,7 @@ pub struct World {
     pub(crate) pooler: bool,
     /// Only table, stream and dead letters are modelled.
     pub(crate) without_views: bool,
-    mutations: u64,
+    mutations: u128,
 }
 
 impl World {
@@ -125,7 +125,7 @@ impl World {
     /// This world with a mutation.
     #[must_use]
     pub fn with(mut self, mutation: Mutation) -> Self {
-        self.mutations |= 1 << mutation as u64;
+        self.mutations |= 1 << mutation as u128;
         self
     }
 
@@ -179,7 +179,7 @@ impl World {
     }
 
     pub(crate) fn has(&self, mutation: Mutation) -> bool {
-        self.mutations & (1 << mutation as u64) != 0
+        self.mutations & (1 << mutation as u128) != 0
     }
 
     /// Some orders may become dead letters.

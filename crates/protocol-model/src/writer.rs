@@ -165,7 +165,8 @@ fn decide(world: &World, state: &State, process: usize, number: usize, is_next: 
         return Decision::Pass;
     }
     if refuses {
-        let stored = is_next && this.writer.storing == Storing::Done;
+        let n = usize::from(message.order);
+        let stored = is_next && this.writer.storing == Storing::Done && !this.is_storing(n);
         let passes = stored || world.has(Mutation::DeadLetterAfterPosition);
         return if passes { Decision::Pass } else { Decision::Refuse };
     }

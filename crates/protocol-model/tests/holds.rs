@@ -149,11 +149,16 @@ worlds! { holds:
         Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
     drop_and_two_replays: one(Malformed, Budget { replays: 2, rollbacks: 1, drops: 1, ..NOTHING });
     two_drops_and_a_replay: one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 2, ..NOTHING });
-    drop_and_replay_beside_an_old_model: one(NewModelOnly,
-        Budget { replays: 1, rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
     drop_and_refused_row: one(Refusable, Budget { fixes: 1, replays: 1, rollbacks: 1, drops: 1, ..NOTHING });
     drop_replay_and_purge: world(&[Malformed, Good],
         Budget { replays: 1, rollbacks: 1, drops: 1, purges: 1, ..NOTHING }).one_by_one().without_views().alone();
+}
+
+// A drop meets with a writer that reads the message again and refuses it.
+worlds! { holds:
+    drop_and_refusal: one(Malformed, Budget { rollbacks: 1, drops: 1, crashes: 1, early_expiries: 1, ..NOTHING });
+    drop_and_refusal_beside_a_stalled_writer: one(Malformed, Budget { rollbacks: 1, drops: 1, stalls: 1, ..NOTHING });
+    two_drops_and_a_refusal: one(Malformed, Budget { rollbacks: 2, drops: 2, early_expiries: 1, ..NOTHING });
 }
 
 // Two models of the document.
@@ -187,6 +192,8 @@ worlds! { holds:
 
 // Worlds too large to be explored completely in a test.
 worlds! { holds_in_part:
+    two_drops_beside_an_old_model_in_part: one(NewModelOnly,
+        Budget { replays: 1, rollbacks: 2, drops: 2, early_expiries: 2, ..NOTHING }).with_old_model(1);
     lost_answer_and_kill_in_part: world(&[Good, Good], Budget { lost_connections: 1, crashes: 1, ..NOTHING });
     rollback_and_kill_in_part: world(&[Good, Good], Budget { rollbacks: 1, crashes: 1, ..NOTHING });
     replay_and_rollback_in_part: world(&[Malformed], Budget { replays: 1, rollbacks: 1, ..NOTHING });

@@ -122,9 +122,15 @@ mutations! {
         one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
     drop_asks_once: [DropAsksOnce] breaks PositionPassesOnlySettled in
         one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
-    drop_of_a_row_asks_once: [DropAsksOnce] breaks PositionPassesOnlySettled in
+    drop_of_a_row_asks_once: [DropAsksOnce] breaks NothingIsLost in
         one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
     drop_deletes_all_copies: [DropDeletesAllCopies] breaks PositionPassesOnlySettled in
+        one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    drop_reads_copy_first: [DropReadsCopyFirst] breaks DroppedIsGone in
+        one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
+    drop_looked_up_once: [DropLookedUpOnce] breaks DroppedIsGone in
+        one(Malformed, Budget { rollbacks: 1, drops: 1, ..NOTHING }).alone();
+    all_copies_taken_back: [AllCopiesTakenBack] breaks PositionPassesOnlySettled in
         one(NewModelOnly, Budget { rollbacks: 1, drops: 1, early_expiries: 1, ..NOTHING }).with_old_model(1);
     drop_stays_beside_row: [DropStaysBesideRow] breaks NothingIsLost in
         one(Malformed, Budget { replays: 1, rollbacks: 1, drops: 1, ..NOTHING }).alone();
