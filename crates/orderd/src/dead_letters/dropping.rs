@@ -28,8 +28,9 @@ impl DeadLetterStore {
     /// back.
     ///
     /// Meanwhile a replay may be committed, or the table may go back. So the table is asked again after the note; a writer
-    /// that commits a replay later removes the note of the drop. A copy of the dead letter that was stored after the one
-    /// looked up here stays: the process that stored it relies on it.
+    /// that commits a replay later removes the note of the drop. The copy of the dead letter that is removed is looked up
+    /// between note and question: a process that stores a copy after that finds the note, and removes its copy, unless the
+    /// note is gone because the table has the row.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
@@ -40,10 +41,10 @@ impl DeadLetterStore {
         let table = asked.map(|_| table);
         let mut has_row = self.has_row(&subjects, key, asked).await?;
         for _ in 0..MAX_CHANGES {
-            let copy = self.copy(key).await?;
             let mut noted = self.note_drop(key, has_row).await;
             if noted.as_ref().is_err_and(is_refused) {
                 // A stream that is full has room for the note then, unless a waiting dead letter takes it.
+                let copy = self.copy(key).await?;
                 self.remove_copy(&subjects, key, copy).await?;
                 noted = self.note_drop(key, has_row).await;
             }
@@ -51,6 +52,7 @@ impl DeadLetterStore {
                 Err(error) if is_refused(&error) => return Ok(DropNote::NoRoom),
                 noted => noted?,
             }
+            let copy = self.copy(key).await?;
             let asked = match table {
                 Some(table) => table.has_row(key).await,
                 None => None,

@@ -58,6 +58,16 @@ struct KnownStream {
     max_message: Option<usize>,
 }
 
+/// The copy of a dead letter on which the process that refuses its message relies.
+enum Stored {
+    /// There was none; this one has this sequence.
+    New(u64),
+    /// It replaces an older one, and has this sequence.
+    Renewed(u64),
+    /// It was there.
+    Before,
+}
+
 impl DeadLetterStore {
     pub(crate) fn new(client: Client, settings: &Nats) -> Self {
         let context = settings.jetstream(client.clone());
@@ -167,7 +177,7 @@ impl DeadLetterStore {
         let KnownStream { subjects, max_message } = self.known().await?;
         let limit = self.client.max_payload();
         let parts = refused.parts(max_message.map_or(limit, |max| max.min(limit)));
-        match self.store_or_renew(&subjects, refused, parts).await {
+        match self.store_unless_dropped(&subjects, refused, parts).await {
             Ok(is_new) => Ok(is_new),
             Err(error) => {
                 // If this fails, the next attempt opens it.
@@ -179,7 +189,37 @@ impl DeadLetterStore {
         }
     }
 
-    /// Stores it if its key has none; returns whether it did.
+    /// Stores it, unless it was dropped; returns whether it is there and was not before.
+    ///
+    /// A drop stores its note and then looks up which copy it removes. This stores a copy and then looks for that note
+    /// again: so the drop removes the copy, or this does. It removes no other copy, because another process may rely on
+    /// that one: the drop may have found a row since, and have removed its note.
+    async fn store_unless_dropped(
+        &self,
+        subjects: &DeadLetterSubjects,
+        refused: &NewDeadLetter<'_>,
+        parts: DeadLetterParts,
+    ) -> anyhow::Result<bool> {
+        let key = refused.key;
+        let is_dropped = async || {
+            let note = self.stored_last(subjects, &subjects.dropped(key)).await?;
+            anyhow::Ok(note.is_some())
+        };
+        if is_dropped().await? {
+            return Ok(false);
+        }
+        let stored = self.store_or_renew(subjects, refused, parts).await?;
+        if let Stored::New(sequence) | Stored::Renewed(sequence) = stored
+            && is_dropped().await?
+        {
+            self.delete_message(subjects, sequence).await?;
+            self.delete_before(subjects, &subjects.second_part(key), sequence).await?;
+            return Ok(false);
+        }
+        Ok(matches!(stored, Stored::New(_)))
+    }
+
+    /// Stores it if its key has none.
     ///
     /// Where a message is noted as the order of that key, the dead letter that is there is stored once more: the process
     /// that made the note may still be about to remove that copy, though the table has gone back since. It makes the note
@@ -189,17 +229,17 @@ impl DeadLetterStore {
         subjects: &DeadLetterSubjects,
         refused: &NewDeadLetter<'_>,
         DeadLetterParts { headers, first, second }: DeadLetterParts,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Stored> {
         let key = refused.key;
         let subject = subjects.dead_letter(key);
-        if self.stored_last(subjects, &subjects.dropped(key)).await?.is_some() {
-            return Ok(false);
-        }
         let store_first = || in_time(self.put(subject.clone(), headers.clone(), first.clone()));
         let is_replay = Key::sequence_of(key) != Some(refused.sequence);
         // Most messages are refused for the first time.
-        if !is_replay && second.is_none() && store_first().await?.is_some() {
-            return Ok(true);
+        if !is_replay
+            && second.is_none()
+            && let Some(stored) = store_first().await?
+        {
+            return Ok(Stored::New(stored));
         }
         loop {
             let Some(found) = self.stored_last(subjects, &subject).await? else {
@@ -207,25 +247,28 @@ impl DeadLetterStore {
                     // Before the first part, so that readers of the first part find the second.
                     self.put_second_part(subjects.second_part(key), second).await?;
                 }
-                if store_first().await?.is_some() {
-                    return Ok(true);
+                if let Some(stored) = store_first().await? {
+                    return Ok(Stored::New(stored));
                 }
                 continue;
             };
-            let is_noted = in_time(self.taken_in(subjects, key)).await?.is_some();
-            if !is_noted || self.renew(subjects, key, found).await? {
-                return Ok(false);
+            if in_time(self.taken_in(subjects, key)).await?.is_none() {
+                return Ok(Stored::Before);
+            }
+            if let Some(stored) = self.renew(subjects, key, found).await? {
+                return Ok(Stored::Renewed(stored));
             }
         }
     }
 
-    /// Stores a dead letter once more, and removes this copy. Returns `false` if it was changed meanwhile.
+    /// Stores a dead letter once more, and removes this copy. Returns the sequence of the new copy; `None`: it was changed
+    /// meanwhile.
     async fn renew(
         &self,
         subjects: &DeadLetterSubjects,
         key: &str,
         found: StreamMessage,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<u64>> {
         let copy = StoredCopy::of(&found);
         let letter = DeadLetter::new(found.sequence, key, found.headers.clone());
         let [first_subject, second_subject] = [subjects.dead_letter(key), subjects.second_part(key)];
@@ -250,7 +293,7 @@ impl DeadLetterStore {
                 if stored.is_some() {
                     self.remove_copies(subjects, key, copy).await?;
                 }
-                Ok(stored.is_some())
+                Ok(stored)
             }
             // A full stream, and one that keeps one message for each subject, has room only once the copy is gone.
             Err(error) if is_refused(&error) => {
@@ -258,7 +301,7 @@ impl DeadLetterStore {
                 if let Some(second) = second {
                     in_time(self.put(second_subject, once(), second.payload)).await?;
                 }
-                Ok(self.put_over(0, first_subject, found.headers, found.payload).await?.is_some())
+                self.put_over(0, first_subject, found.headers, found.payload).await
             }
             Err(error) => Err(error),
         }

@@ -1,9 +1,14 @@
 //! `orderd dead-letters`, `/dead_letters`, and replays.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
 use async_nats::jetstream;
 use futures_util::StreamExt;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{DEAD, Service, Stack, eventually, in_time, order, orders};
 
@@ -380,6 +385,125 @@ async fn a_drop_notes_what_the_table_says_last_and_leaves_a_copy_that_is_stored_
             assert_eq!(is_there, is_expected, "{answer}: {note}");
         }
     }
+}
+
+/// A NATS server behind which something else happens: a proxy to it that delays the first message published on `subject`
+/// until `meanwhile` has happened. Returns its port.
+async fn delayed(
+    stack: &Stack,
+    subject: String,
+    meanwhile: impl Future<Output = ()> + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (port, server) = (listener.local_addr().unwrap().port(), stack.nats.port());
+    let command = format!("PUB {subject} ").into_bytes();
+    let meanwhile = Arc::new(Mutex::new(Some(Box::pin(meanwhile))));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (command, meanwhile) = (command.clone(), meanwhile.clone());
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", server)).await?;
+                let ((mut requests, mut answers), (mut from, mut to)) =
+                    (client.into_split(), server.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut from, &mut answers).await });
+                let mut read = Vec::new();
+                while requests.read_buf(&mut read).await? > 0 {
+                    // No command is cut in two.
+                    if !read.ends_with(b"\r\n") {
+                        continue;
+                    }
+                    if read.windows(command.len()).any(|window| window == command) {
+                        let first = meanwhile.lock().unwrap().take();
+                        if let Some(first) = first {
+                            first.await;
+                        }
+                    }
+                    to.write_all(&read).await?;
+                    read.clear();
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    port.to_string()
+}
+
+/// Whether the dead letter is noted as accepted, so that a new copy is stored; whether the drop has removed the copy that
+/// was there.
+const MEETINGS: [(bool, bool); 3] = [(false, true), (true, true), (true, false)];
+
+/// The table has gone back. The service looks for the note of a drop, the drop stores it, and the service stores a copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_dropped_while_its_message_is_refused_again_does_not_come_back() {
+    for (is_noted, is_removed) in MEETINGS {
+        let (stack, mut service) = Stack::started().await;
+        let context = stack.jetstream().await;
+        // The second one has two parts.
+        let huge = "x".repeat(stack.client().await.server_info().max_payload);
+        stack.publish(&["{", &huge]).await;
+        let keys: Vec<_> = wait_for_dead(&stack, 2).await.iter().map(key_of).collect();
+        stack.wait_settled(2).await;
+        // One of two parts is stored again only where it is noted.
+        for key in &keys[..if is_noted { 2 } else { 1 }] {
+            assert_eq!(service.stop(), Some(0));
+            let subject = format!("dead.ORDERS.TESTING.{key}");
+            if is_noted {
+                let mut headers = async_nats::HeaderMap::new();
+                headers.insert("Orderd-Taken-In-By", "3");
+                let note = format!("{subject}.taken_in");
+                context.publish_with_headers(note, headers, "".into()).await.unwrap().await.unwrap();
+            }
+            let (dead, of_letter) = (context.get_stream(DEAD).await.unwrap(), subject.clone());
+            let (context, has_met) = (context.clone(), Arc::new(AtomicBool::new(false)));
+            let met = has_met.clone();
+            let dropping = async move {
+                let note = format!("{of_letter}.dropped");
+                context.publish(note, "".into()).await.unwrap().await.unwrap();
+                for part in [of_letter.clone(), format!("{of_letter}.rest")] {
+                    let copy = dead.get_last_raw_message_by_subject(&part).await;
+                    if let Ok(copy) = copy
+                        && is_removed
+                    {
+                        dead.delete_message(copy.sequence).await.unwrap();
+                    }
+                }
+                met.store(true, Ordering::Relaxed);
+            };
+            let port = delayed(&stack, subject.clone(), dropping).await;
+            stack.postgres.psql("UPDATE orderd_position SET seq = 0").unwrap();
+            service = stack.serve(&[("NATS_PORT", &port)]).await;
+            stack.wait_settled(2).await;
+            assert!(has_met.load(Ordering::Relaxed), "the dead letter was stored again");
+            let dead = stack.jetstream().await.get_stream(DEAD).await.unwrap();
+            for part in [subject.clone(), format!("{subject}.rest")] {
+                let found = dead.get_last_raw_message_by_subject(&part).await;
+                assert!(found.is_err(), "{part}, {is_noted}, {is_removed}: {found:?}");
+            }
+        }
+    }
+}
+
+/// Another process stores a new copy just before the drop is noted, and passes the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_removes_a_copy_that_is_stored_before_its_note() {
+    let (stack, _service) = Stack::started().await;
+    stack.publish(&["{"]).await;
+    let key = key_of(&wait_for_dead(&stack, 1).await[0]);
+    let subject = format!("dead.ORDERS.TESTING.{key}");
+    let (context, of_letter) = (stack.jetstream().await, subject.clone());
+    let renewing = async move {
+        let dead = context.get_stream(DEAD).await.unwrap();
+        let mut copy = dead.get_last_raw_message_by_subject(&of_letter).await.unwrap();
+        copy.headers.insert("Nats-Expected-Last-Subject-Sequence", copy.sequence.to_string().as_str());
+        let stored = context.publish_with_headers(of_letter, copy.headers, copy.payload).await;
+        stored.unwrap().await.unwrap();
+    };
+    let port = delayed(&stack, format!("{subject}.dropped"), renewing).await;
+    let dropped = stack.run(&["dead-letters", "drop", &key, "--yes", "--nats-port", &port], "").await;
+    assert!(dropped.status.success(), "{}", String::from_utf8_lossy(&dropped.stderr));
+    let dead = stack.jetstream().await.get_stream(DEAD).await.unwrap();
+    assert!(dead.get_last_raw_message_by_subject(&format!("{subject}.dropped")).await.is_ok());
+    assert_eq!(listed(&stack, &[]).await, [Value::Null; 0]);
 }
 
 /// The row is there, by an import for instance, so the operator drops the dead letter, and no message.
