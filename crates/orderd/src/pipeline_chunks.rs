@@ -55,7 +55,8 @@ pub(crate) struct Orders {
 impl Orders {
     /// Whether one of the publishers waits for the position to pass its message.
     pub(crate) fn asks_receipt(&self) -> bool {
-        let mut headers = self.messages.iter().map(|message| message.headers.as_ref());
+        let refused = self.refused.iter().map(|letter| &letter.message);
+        let mut headers = self.messages.iter().chain(refused).map(|message| message.headers.as_ref());
         !self.skipped.is_empty() || headers.any(|headers| receipts::asked_for(headers).is_some())
     }
 }

@@ -261,10 +261,10 @@ impl Receipts {
         });
     }
 
-    /// The message is stored as a dead letter.
-    pub(crate) async fn refused(&self, message: &Message, refusal: &Refusal) {
+    /// The message is stored as a dead letter, and the position has passed it. `answered`: before its batch was written.
+    pub(crate) async fn refused(&self, message: &Message, refusal: &Refusal, answered: Answered) {
         if let Some(subject) = asked_for(message.headers.as_ref())
-            && !self.answered().has(message.position)
+            && !answered.has(message.position)
             && !(message.replayed && self.was_refused(message.position))
         {
             let key = message.key.as_str();

@@ -12,6 +12,7 @@ use super::batch::{
     Batch, MAX_ORDERS, RowIndex, count_lost_messages, needs_insert, row_indexes, watermark_behind,
 };
 use super::connection::{CommitFailure, CommittedBatch, not_answered};
+use super::dead_letter_writer::NewDeadLetters;
 use super::encode::EncodedRows;
 use super::replays::distinct_keys;
 use super::writer::{LastPosition, RunningWriter, TermEnd};
@@ -36,17 +37,22 @@ impl RunningWriter {
         let batch = &batch[..];
         // The position must not pass a dead letter that is not stored.
         let stored = async {
+            let mut new = Vec::new();
             for letters in dead_letters {
-                letters.stored().await;
+                new.extend(letters.stored().await);
             }
+            new
         };
-        self.renewing(fence, self.committed_watermark(), stored).await?;
+        let new_letters = self.renewing(fence, self.committed_watermark(), stored).await?;
         self.asks_receipt = batch.iter().any(|rows| rows.orders.asks_receipt());
         self.gaps.extend(batch.iter().flat_map(|rows| rows.orders.gaps.iter().cloned()));
         self.commit_rows(fence, batch).await?;
         for skipped in batch.iter().flat_map(|rows| &rows.orders.skipped) {
             let SkippedMessage { headers, position, key, reason } = skipped;
             self.deps.receipts.skipped(headers.as_ref(), *position, key, *reason, self.answered).await;
+        }
+        for RefusedMessage { message, refusal } in new_letters.iter().flat_map(NewDeadLetters::iter) {
+            self.deps.receipts.refused(message, refusal, self.answered).await;
         }
         self.asks_receipt = false;
         if let Some(traces) = &self.deps.traces {
@@ -450,9 +456,12 @@ impl RunningWriter {
         let refusal = Refusal { reason: Reason::RefusedByDatabase, detail, path: None, offset: None };
         let letter = RefusedMessage { message, refusal };
         let dead_letters = self.dead_letters.clone();
-        self.renewing(fence, self.committed_watermark(), dead_letters.store(&letter)).await?;
+        let is_new = self.renewing(fence, self.committed_watermark(), dead_letters.store(&letter)).await?;
         self.withdraw(accepted, |_| true).await;
         self.advance(fence, watermark).await?;
+        if is_new {
+            self.deps.receipts.refused(&letter.message, &letter.refusal, self.answered).await;
+        }
         if let Some(traces) = &self.deps.traces {
             traces.refused(std::iter::once((&letter, batch[chunk].orders.times)));
         }

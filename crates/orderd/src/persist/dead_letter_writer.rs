@@ -13,7 +13,6 @@ use crate::dead_letters::store::DeadLetterStore;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::pipeline_chunks::{Orders, RefusedMessage};
-use crate::receipts::Receipts;
 use crate::traceparent::TraceParent;
 
 /// Maximum number of dead letters in flight.
@@ -25,23 +24,37 @@ pub(super) struct DeadLetterWriter {
     store: Arc<DeadLetterStore>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    receipts: Arc<Receipts>,
     /// Keys of erased orders, which leave no dead letters either.
     erased: watch::Receiver<HashSet<String>>,
     in_flight: Arc<Semaphore>,
 }
 
 /// The task that stores the dead letters of one chunk. Dropping this stops it.
-pub(super) struct StoringDeadLetters(AbortOnDropHandle<()>);
+pub(super) struct StoringDeadLetters(AbortOnDropHandle<NewDeadLetters>);
+
+/// Dead letters that were stored now, and not before by a process that may have answered their publishers.
+pub(super) struct NewDeadLetters {
+    orders: Arc<Orders>,
+    /// Indexes of refused messages.
+    new: Vec<usize>,
+}
 
 impl StoringDeadLetters {
-    /// Waits until all of them are stored, without a time limit.
-    pub(super) async fn stored(self) {
-        if let Err(error) = self.0.await
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
+    /// Waits until all of them are stored, without a time limit. `None` if the runtime is shutting down.
+    pub(super) async fn stored(self) -> Option<NewDeadLetters> {
+        match self.0.await {
+            Ok(stored) => Some(stored),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => None,
+            },
         }
+    }
+}
+
+impl NewDeadLetters {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RefusedMessage> {
+        self.new.iter().map(|&index| &self.orders.refused[index])
     }
 }
 
@@ -51,7 +64,6 @@ impl DeadLetterWriter {
             store: deps.dead_letters.clone(),
             health: deps.health.clone(),
             metrics: deps.metrics.clone(),
-            receipts: deps.receipts.clone(),
             erased,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         }
@@ -64,18 +76,22 @@ impl DeadLetterWriter {
         }
         let (writer, orders) = (self.clone(), orders.clone());
         let storing = tokio::spawn(async move {
-            let letters = stream::iter(&orders.refused);
-            letters.for_each_concurrent(IN_FLIGHT, |letter| writer.store(letter)).await;
+            let (writer, letters) = (&writer, &orders.refused);
+            let stored = stream::iter(0..letters.len())
+                .map(|index| async move { writer.store(&letters[index]).await.then_some(index) });
+            let new = stored.buffer_unordered(IN_FLIGHT).filter_map(std::future::ready).collect().await;
+            NewDeadLetters { orders, new }
         });
         Some(StoringDeadLetters(AbortOnDropHandle::new(storing)))
     }
 
-    /// Stores one, without a time limit.
-    pub(super) async fn store(&self, letter: &RefusedMessage) {
+    /// Stores one, without a time limit. Returns whether its publisher is to be answered, once the position has passed it:
+    /// until then, another writer with another model may accept it.
+    pub(super) async fn store(&self, letter: &RefusedMessage) -> bool {
         let RefusedMessage { message, refusal } = letter;
         let key = message.key.as_str();
         if self.erased.borrow().contains(key) {
-            return;
+            return false;
         }
         let trace_id = TraceParent::of_message(message.headers.as_ref()).map(|parent| parent.trace_id());
         let mut backoff = Backoff::default();
@@ -96,7 +112,7 @@ impl DeadLetterWriter {
         // If the dead letter existed already, this message is being reread after a failure, and was counted and
         // reported before; except for a replay, and for a letter that a failed attempt may have stored.
         if !is_new && !has_failed && !message.replayed {
-            return;
+            return false;
         }
         let reason = refusal.reason.as_str();
         self.metrics.errors.inc();
@@ -110,7 +126,7 @@ impl DeadLetterWriter {
             trace_id,
             "message refused, kept as a dead letter"
         );
-        self.receipts.refused(message, refusal).await;
+        true
     }
 
     async fn publish(&self, letter: &RefusedMessage) -> anyhow::Result<bool> {

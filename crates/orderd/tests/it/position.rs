@@ -302,6 +302,40 @@ async fn order_with_a_receipt_survives_a_crash_of_postgres() {
     }
 }
 
+/// A refusal is answered once the position has passed it: until then, a writer with another model may accept the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_next_writer_accepts_has_one_receipt() {
+    let stack = Stack::new();
+    let strict = stack.serve(&[("REQUIRE", "order_uid,track_number")]).await;
+    let client = stack.client().await;
+    let mut receipts = client.subscribe("_INBOX.me").await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("Orderd-Receipt", "_INBOX.me");
+    let publish = async |number: usize| {
+        let payload = format!(r#"{{"order_uid":"order-{number}"}}"#);
+        client.publish_with_headers("TESTING", headers.clone(), payload.into()).await.unwrap();
+    };
+    let lock = stack.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE orderd_position IN EXCLUSIVE MODE").await.unwrap();
+    publish(1).await;
+    let dead = stack.jetstream().await.get_stream("ORDERS_DEAD").await.unwrap();
+    eventually("the dead letter is stored", async || {
+        (dead.get_info().await.ok()?.state.messages == 1).then_some(())
+    })
+    .await;
+    drop(strict);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    let _lax = stack.serve(&[]).await;
+    committed(&stack, 1).await;
+    publish(2).await;
+    for number in 1..=2 {
+        let receipt = in_time("a receipt", receipts.next()).await.unwrap();
+        let receipt: Value = serde_json::from_slice(&receipt.payload).unwrap();
+        assert!(receipt["refused"].is_null(), "{receipt}");
+        assert!(receipt["key"].as_str().unwrap().ends_with(&format!("-{number}")), "{receipt}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_loses_its_last_commits_has_them_again() {
     let mut stack = with_asynchronous_commits();
