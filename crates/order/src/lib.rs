@@ -71,6 +71,9 @@ pub enum RowError {
     /// Not a JSON document.
     #[error("it is not JSON")]
     NotJson,
+    /// JSON `null`, an array or a scalar: damage, which says nothing about the model.
+    #[error("it is not a JSON object")]
+    NotObject,
     /// Larger than 4 GiB.
     #[error("it is too large")]
     TooLarge,

@@ -46,7 +46,7 @@ fn document<B: Blanks>(
     mut member: impl FnMut(RootMember),
 ) -> Result<(), RowError> {
     if scanner.peek() != Some(b'{') {
-        return Err(RowError::Type("the document is not an object".into()));
+        return Err(RowError::NotObject);
     }
     object(&mut scanner, shape, &mut member)?;
     scanner.end().ok_or(MALFORMED)

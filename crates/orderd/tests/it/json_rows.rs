@@ -325,6 +325,23 @@ async fn rows_that_others_write_are_served_and_checked() {
     }
 }
 
+/// Such rows are damaged, which says nothing about the model.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_no_objects_do_not_stop_a_small_table() {
+    for (format, model) in [("jsonb", ""), ("json", ""), ("json", "any")] {
+        let stack = Stack::new();
+        let insert = format!(
+            "CREATE TABLE public.orders2 (id text PRIMARY KEY, data {format});
+             INSERT INTO public.orders2 VALUES ('a', '{{\"order_uid\": \"a\"}}'), ('b', 'null'), ('c', '[]')"
+        );
+        stack.postgres.psql(&insert).unwrap();
+        let service = stack.serve(&[("MODEL", model)]).await;
+        stack.publish(&[order("new")]).await;
+        service.wait_len(2).await;
+        assert_eq!(service.metric("orderd_undecodable_rows").await, 2.0, "{format} {model}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn live_events_show_null_where_a_document_has_no_value() {
     use http_body_util::BodyExt;
