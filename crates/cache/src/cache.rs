@@ -97,10 +97,8 @@ pub enum Lookup {
 pub enum Page {
     /// Up to [`PAGE_SIZE`] of them, oldest first.
     Ids(Vec<String>),
-    /// Past the last page, or the store is empty.
+    /// Page 0, past the last page, or the store is empty.
     NotThere,
-    /// Pages are counted from 1.
-    Zero,
 }
 
 impl Cache {
@@ -374,7 +372,7 @@ impl Cache {
         if last == 0 || number > last {
             return Page::NotThere;
         }
-        let Some(before) = number.checked_sub(1) else { return Page::Zero };
+        let Some(before) = number.checked_sub(1) else { return Page::NotThere };
         let ids = contents.index.starting_at(before * PAGE_SIZE).take(PAGE_SIZE);
         Page::Ids(ids.map(|id| self.bodies.with(id, |body| body.key().to_owned())).collect())
     }

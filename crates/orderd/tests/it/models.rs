@@ -420,6 +420,8 @@ async fn assert_not_listed(service: &Service, member: &str) {
         assert!(answer.body.starts_with("503 the model does not fit the table"), "{path}: {}", answer.body);
         assert!(answer.headers.contains_key("retry-after"), "{path}");
     }
+    assert_eq!(service.get("/order_pages/0").await.status, 400);
+    assert_eq!(service.get("/order_pages/x").await.status, 404);
 }
 
 /// Each undecodable row alone would be skipped; a table of them, however small, means another model, and is not served

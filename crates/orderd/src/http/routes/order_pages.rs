@@ -52,6 +52,9 @@ async fn respond(
     asked: &HeaderMap,
     missing: impl FnOnce() -> String,
 ) -> Response {
+    if n == Some(0) {
+        return text(StatusCode::BAD_REQUEST, &format!("400 there is no page 0: {PAGES}"));
+    }
     if let Some(misfit) = app.misfit() {
         return misfit;
     }
@@ -68,6 +71,5 @@ async fn respond(
             unless_known(&tag(&ids), asked, || json(ids))
         }
         Some(Page::NotThere) => text(StatusCode::NOT_FOUND, &missing()),
-        Some(Page::Zero) => text(StatusCode::BAD_REQUEST, &format!("400 there is no page 0: {PAGES}")),
     }
 }
