@@ -411,8 +411,8 @@ async fn found(http: &Http, criterion: &Criterion) -> anyhow::Result<Vec<String>
         .context("the response of /readyz is not JSON; is HTTP_ADDR orderd's address?")?;
     anyhow::ensure!(
         state["fill"]["up"] == true,
-        "the service is still reading the table, and can't list all of them; run this again when /readyz \
-         shows fill up"
+        "the service can't list all of them: {}; run this again when /readyz shows fill up",
+        state["fill"]["reason"].as_str().unwrap_or("it is still reading the table")
     );
     let (status, body) = http_client::get(http, &criterion.path()).await?;
     let said = String::from_utf8_lossy(&body);
