@@ -20,7 +20,7 @@ let reason = "";
 // Actions for which the page has asked for a token: they go on after the sign-in. Another view ends them.
 let unfinished = [];
 // Replays or drops several of the list.
-let together = null;
+let runBulk = null;
 // The numbers of the oldest and of the newest that were listed.
 let oldest = 0;
 let newest = 0;
@@ -88,9 +88,9 @@ function isUnfinished(outcome, action) {
 }
 
 // Replays or drops one of them.
-async function alone(key, act) {
+async function runSingle(key, act) {
   const letter = actions.get(key);
-  if (!letter || isUnfinished(await act(letter), () => alone(key, act))) return;
+  if (!letter || isUnfinished(await act(letter), () => runSingle(key, act))) return;
   // The button that had the focus was disabled or is gone.
   if (document.activeElement === document.body) letter.outcome.focus();
 }
@@ -120,7 +120,7 @@ export async function refresh() {
 function begin(letters, others = []) {
   known = new Set();
   actions = new Map();
-  together = null;
+  runBulk = null;
   newest = letters[0]?.number ?? 0;
   list = h("ul", { class: "letters" }, ...others.map(item), ...letters.map(item));
   const empty = h("div", { class: "empty" }, h("h2", {}, t("deadNone")), h("p", {}, t("deadNoneWhy")));
@@ -180,7 +180,7 @@ function all() {
   const outcome = h("span", { id: "dead-said", class: "note", role: "status", tabindex: -1 });
   const replayAll = h("button", { type: "button", id: "dead-replay-all" });
   const dropAll = h("button", { type: "button", id: "dead-drop-all" });
-  together = async (task) => {
+  runBulk = async (task) => {
     const { keys, act, wanted, progress, end } = task;
     replayAll.disabled = dropAll.disabled = true;
     const mine = shown;
@@ -189,7 +189,7 @@ function all() {
       outcome.textContent = t(progress, { sent: task.next, count: keys.length });
       const letter = actions.get(keys[task.next]);
       const became = letter && (await act(letter));
-      if (isUnfinished(became, () => together?.(task)) || needsToken(became)) break;
+      if (isUnfinished(became, () => runBulk?.(task)) || needsToken(became)) break;
       task.done += Number(became === wanted);
     }
     outcome.textContent = t(end, { done: task.done, count: keys.length });
@@ -197,13 +197,13 @@ function all() {
     // The button that had the focus is hidden if nothing is left.
     if (document.activeElement === document.body) outcome.focus();
   };
-  replayAll.onclick = () => together({
+  replayAll.onclick = () => runBulk({
     keys: waiting(), next: 0, done: 0, act: (letter) => letter.sendTyped(), wanted: "taken_in", progress: "deadProgress", end: "deadAllSent",
   });
   dropAll.onclick = async () => {
     const keys = waiting();
     if (!(await confirmed(t("deadDropAllAsk", { count: keys.length })))) return;
-    await together({
+    await runBulk({
       keys, next: 0, done: 0, act: (letter) => letter.drop(), wanted: "dropped", progress: "deadDropProgress", end: "deadAllDropped",
     });
   };
@@ -271,7 +271,7 @@ function again(letter) {
     return became.outcome;
   };
   const correct = correction(letter);
-  button.onclick = () => alone(letter.key, (found) => found.send());
+  button.onclick = () => runSingle(letter.key, (found) => found.send());
   const dropButton = h("button", { type: "button", "aria-label": `${t("deadDrop")} ${letter.key}` }, t("deadDrop"));
   // Nothing else can be done about a message that has left the dead letters.
   const removeControls = () => {
@@ -294,7 +294,7 @@ function again(letter) {
   };
   dropButton.onclick = async () => {
     if (!(await confirmed(t("deadDropAsk", { key: letter.key })))) return;
-    await alone(letter.key, (found) => found.drop());
+    await runSingle(letter.key, (found) => found.drop());
   };
   // A typed correction counts here too.
   const sendTyped = () => send(drafts.get(letter.key)?.trim() ? drafts.get(letter.key) : undefined);
@@ -332,7 +332,7 @@ function correction(letter) {
   text.oninput = () => drafts.set(letter.key, text.value);
   button.onclick = () => {
     const typed = text.value;
-    if (typed.trim()) alone(letter.key, (found) => found.send(typed));
+    if (typed.trim()) runSingle(letter.key, (found) => found.send(typed));
   };
   const details = h("details", { class: "correct", open: text.value !== "" }, h("summary", {}, t("deadCorrect")), text, button);
   details.addEventListener("toggle", async () => {

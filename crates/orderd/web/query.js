@@ -128,9 +128,9 @@ function addRow(member = members[0], text = "", isEmpty = false) {
   const row = h("div", { class: "find-row" }, select, ...wanted(member, text, isEmpty),
     h("button", { type: "button", class: "quiet", onclick: () => remove(row) }, t("findRemove")));
   select.onchange = () => {
-    const [before, is] = [row.querySelector(".wanted"), row.querySelector(".empty-value input")];
-    before.replaceWith(...wanted(select.value, before.value, is?.checked));
-    is?.closest("label").remove();
+    const [before, box] = [row.querySelector(".wanted"), row.querySelector(".empty-value input")];
+    before.replaceWith(...wanted(select.value, before.value, box?.checked));
+    box?.closest("label").remove();
   };
   $("find-rows").append(row);
   $("find-add").disabled = $("find-rows").children.length >= MAX_ROWS;

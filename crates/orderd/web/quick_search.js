@@ -20,7 +20,7 @@ let asking = null;
 // The text of the results, and the URL and the title of the view before the search.
 let shown = null;
 let before = "#/";
-let titled = "";
+let titleBefore = "";
 
 export function wire(known) {
   [members, types] = [known.search, known.types];
@@ -61,7 +61,7 @@ function note(wanted) {
 }
 
 function leave() {
-  if (!$("results").hidden) document.title = titled;
+  if (!$("results").hidden) document.title = titleBefore;
   clear();
   if (isSearch()) note("");
 }
@@ -106,7 +106,7 @@ async function look() {
   const { signal } = asking;
   // The view below is hidden, and has its title again afterwards.
   if ($("results").hidden) {
-    titled = document.title;
+    titleBefore = document.title;
     document.title = title();
     $("found").replaceChildren(h("p", { class: "note" }, t("searching")));
     $("results").hidden = false;
