@@ -63,7 +63,6 @@ export const ru = {
   reason: "Причина: {reason}",
   warning: "Предупреждение: {text}",
   disconnected: "Связь с сервисом потеряна. Подключаемся каждую секунду; ничего не пропадёт.",
-  back: "Связь восстановлена.",
   figOrders: "Заказов",
   figRate: "Приходит",
   figCommit: "До записи",
@@ -79,7 +78,6 @@ export const ru = {
   liveTitle: "Заказы по мере прихода",
   pause: "Пауза",
   resume: "Продолжить",
-  pausedScroll: "Пауза, пока вы читаете",
   sampled: "Приходит слишком много: показаны {shown} из {all} в секунду.",
   fresh: {
     one: "{count} новый заказ", few: "{count} новых заказа", many: "{count} новых заказов",
