@@ -3,7 +3,7 @@
 // and the first line is written before they are read. If the model has no members: the searchable members, and the
 // document. Values are the text that the service sends, not JavaScript's numbers, which lose digits.
 
-import { folded, parts, path } from "./json.js";
+import { folded, hasModel, parts, path } from "./json.js";
 import { arrival } from "./table.js";
 
 export class Csv {
@@ -18,23 +18,19 @@ export class Csv {
     this.#model = new Members(schema?.properties ?? {}, [], this.#columns);
   }
 
-  get #hasModel() {
-    return this.#columns.length > 0;
-  }
-
   // With the byte order mark by which spreadsheets recognize UTF-8.
   get head() {
-    const columns = this.#hasModel ? this.#columns : this.#searched;
+    const columns = hasModel() ? this.#columns : this.#searched;
     const names = columns.map((names) => safe(names.map((name) => name.replaceAll(".", "\\.")).join(".")));
     // A member of such a name is another column.
     const own = (name) => (names.includes(name) ? own(`orderd_${name}`) : name);
-    const rest = this.#hasModel ? "unknown_members" : "document";
+    const rest = hasModel() ? "unknown_members" : "document";
     return `\ufeff${row([own("key"), own("arrived"), ...names, own(rest)])}`;
   }
 
   line(text, id) {
     const [, document] = parts(text).find(([name]) => name === "order");
-    const cells = this.#hasModel ? this.#cells(document) : [...this.#searched.map((names) => at(document, names)), document];
+    const cells = hasModel() ? this.#cells(document) : [...this.#searched.map((names) => at(document, names)), document];
     return row([safe(id), arrival(id)?.toISOString() ?? "", ...cells.map(cell)]);
   }
 

@@ -41,13 +41,14 @@ export function member(value, names) {
 }
 
 // Without a model, names are exact.
-let hasModel = false;
-export const setHasModel = (has) => (hasModel = has);
+let isModelled = false;
+export const setHasModel = (has) => (isModelled = has);
+export const hasModel = () => isModelled;
 
 // The object's own spelling of a name.
 function ownName(object, name) {
   if (Object.hasOwn(object, name)) return name;
-  return hasModel ? Object.keys(object).findLast((own) => folded(own) === folded(name)) : undefined;
+  return hasModel() ? Object.keys(object).findLast((own) => folded(own) === folded(name)) : undefined;
 }
 
 // The signs of JSON text that are outside of strings, each with its place. A single regular expression for strings would
