@@ -125,6 +125,7 @@ mod tests {
 
     use order::Reason;
 
+    use crate::dead_letters::replay::NOT_REPORTED;
     use crate::receipts::SkipReason;
 
     /// The strings of a language that mention orders, and those of its list for other documents.
@@ -150,7 +151,8 @@ mod tests {
     #[test]
     fn every_reason_that_the_service_gives_has_its_words_in_both_languages() {
         let skipped = SkipReason::ALL.map(SkipReason::as_str);
-        let reasons: BTreeSet<_> = Reason::ALL.map(Reason::as_str).into_iter().chain(skipped).collect();
+        let reasons = Reason::ALL.map(Reason::as_str).into_iter().chain(skipped);
+        let reasons: BTreeSet<_> = reasons.chain([NOT_REPORTED]).collect();
         for text in [include_str!("../../../web/en.js"), include_str!("../../../web/ru.js")] {
             let (_, words) = text.split_once("\n  reasons: {\n").unwrap();
             let (words, _) = words.split_once("\n  },\n").unwrap();
