@@ -9,7 +9,7 @@ import { Csv } from "./csv.js";
 const LIMIT = 1000;
 const PIECE = 1 << 18;
 const TRIES = 5;
-const AGAIN = jittered(1000);
+const AGAIN = 1000;
 const SAY_EVERY = 500;
 
 let going = null;
@@ -104,7 +104,7 @@ async function copy(query, format, file, signal) {
       }
     } catch (error) {
       if (signal.aborted || isFinal(error) || ++failed > TRIES) throw error;
-      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      await new Promise((resolve) => setTimeout(resolve, jittered(AGAIN)));
       // Entries that arrived count; the next attempt continues after them.
       continue;
     }

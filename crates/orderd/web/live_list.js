@@ -10,7 +10,7 @@ import { isFilled } from "./status.js";
 const ROWS = 200;
 const FEW = 4;
 const PAGE = 50;
-const AGAIN = jittered(1000);
+const AGAIN = 1000;
 
 export class Live {
   #members;
@@ -59,7 +59,7 @@ export class Live {
     this.#loading = false;
     // If it can't be loaded, new orders are shown; the banner shows the reason.
     this.#loaded = orders !== null;
-    if (!this.#loaded) setTimeout(() => this.#load(list), AGAIN);
+    if (!this.#loaded) setTimeout(() => this.#load(list), jittered(AGAIN));
     list.append(orders ?? []);
     this.#coming = this.#coming.filter((order) => !list.has(order.id));
     this.#place();

@@ -7,7 +7,7 @@ import { jittered, orderText } from "./api.js";
 import { member as valueOf, parse, path, stringify } from "./json.js";
 
 const AT_ONCE = 4;
-const AGAIN = jittered(2000);
+const AGAIN = 2000;
 
 // Keys begin with nanoseconds since 1970; those of other origin have no time.
 export function arrival(id) {
@@ -139,7 +139,7 @@ export class List {
     const order = await orderText(id).then((text) => this.#shown(id, text)).catch((error) => void (lost = error.mayPass));
     const row = this.#rows.get(id);
     // Observed again, it is asked for again if it is still in view.
-    if (lost && row) setTimeout(() => this.#rows.get(id) === row && this.#seen.observe(row), AGAIN);
+    if (lost && row) setTimeout(() => this.#rows.get(id) === row && this.#seen.observe(row), jittered(AGAIN));
     if (order && row) this.#fill(row, order);
   }
 
