@@ -202,7 +202,7 @@ async function begin() {
   known = await answered();
   i18n.setModel(known.model);
   setHasModel(Object.keys(known.schema.properties ?? {}).length > 0);
-  quickSearch.wire(known);
+  quickSearch.wire(known, () => show(false));
   query.wire(known);
   if (known.guarded && !known.signedIn) show(false);
   else open();

@@ -21,9 +21,13 @@ let asking = null;
 let shown = null;
 let before = "#/";
 let titleBefore = "";
+// Whether another view than the one before is below the results: they were opened by their URL, or rendered again.
+let isBeforeGone = false;
+let showView = () => {};
 
-export function wire(known) {
-  [members, types] = [known.search, known.types];
+// `show` renders the view of the URL.
+export function wire(known, show) {
+  [members, types, showView] = [known.search, known.types, show];
   name();
   $("results").onclick = (event) => event.target.closest("a") && clear();
   const input = $("search");
@@ -46,8 +50,9 @@ export function wire(known) {
   });
 }
 
-// From the URL, so that a search can be bookmarked and shared.
+// From the URL, so that a search can be bookmarked and shared. The view below is the first one.
 export function run(wanted) {
+  isBeforeGone = true;
   if (wanted === shown && !$("results").hidden) return;
   $("search").value = wanted;
   look();
@@ -56,14 +61,16 @@ export function run(wanted) {
 const isSearch = () => location.hash.startsWith("#/search/");
 
 function note(wanted) {
-  if (!isSearch()) before = location.hash || "#/";
+  if (!isSearch()) [before, isBeforeGone] = [location.hash || "#/", false];
   history.replaceState(null, "", wanted ? `#/search/${encodeURIComponent(wanted)}` : before);
 }
 
 function leave() {
   if (!$("results").hidden) document.title = titleBefore;
   clear();
-  if (isSearch()) note("");
+  if (!isSearch()) return;
+  note("");
+  if (isBeforeGone) showView();
 }
 
 export function clear() {

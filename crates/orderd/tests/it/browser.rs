@@ -119,6 +119,19 @@ async fn orders_are_listed_as_they_come_paged_opened_and_found() {
     browser.keys("#search", "\u{e00c}").await;
     browser.reads("#view-order h1", "order-2").await;
     assert_eq!(browser.script(titled).await, "Order order-2 · orderd");
+    // It is still there after a change of the language meanwhile.
+    for (language, found, shown) in [("ru", "по полю", "Заказ order-2"), ("en", "by Order", "Order order-2")]
+    {
+        browser.keys("#search", "order-1").await;
+        browser.reads("#results", "order-1").await;
+        browser.click("#language").await;
+        browser.reads("#results", found).await;
+        assert_eq!(browser.script(titled).await, "orderd", "{language}");
+        browser.keys("#search", "\u{e00c}").await;
+        browser.reads("#view-order h1", shown).await;
+        browser.holds(&format!("document.title === '{shown} · orderd'")).await;
+        browser.holds("location.hash.startsWith('#/order/')").await;
+    }
     browser.keys("#search", "order-1").await;
     browser.reads("#results", "1 order by Order number").await;
     let id = service.ids().await[1].clone();
