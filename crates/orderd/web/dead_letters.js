@@ -374,9 +374,13 @@ const OUTCOMES = {
 function words(became, document) {
   const said = t(OUTCOMES[became.outcome] ?? "tryLater");
   if (became.outcome !== "refused") return [said];
-  const parts = why(became, document).flatMap((part) => [" ", part]);
+  const causes = WITHOUT_DETAIL.includes(became.reason) ? [] : why(became, document);
+  const parts = causes.flatMap((part) => [" ", part]);
   return [`${said} ${word("reasons", became.reason)}${parts.length > 0 ? ":" : ""}`, ...parts];
 }
+
+// Reasons that only replays have. Their labels say it all; their details would repeat it in English.
+const WITHOUT_DETAIL = ["empty", "foreign_key", "dropped", "key_taken", "no_room", "not_stored", "not_reported"];
 
 // The member, what is wrong with it, and where that is: in a line of what was typed, or at a byte of the payload.
 function why({ path, detail: text, offset = null }, document) {

@@ -405,6 +405,50 @@ async fn a_refusal_that_no_token_changes_is_shown_and_asks_for_none() {
     assert_eq!(browser.text("#view-signin").await, "");
 }
 
+/// The other reasons say more in the detail than in their labels.
+#[tokio::test(flavor = "multi_thread")]
+async fn reasons_that_only_replays_have_are_said_once_and_in_the_language_of_the_page() {
+    let stack = Stack::new();
+    let settings = [("HTTP_REPLAY_TOKEN", "open-sesame"), ("RECEIPT_SUBJECTS", "none")];
+    let service = stack.serve(&settings).await;
+    stack.publish(&["{"]).await;
+    stack.wait_settled(1).await;
+    let api = service.get("/openapi.json").await.json();
+    let reasons = |schema: &str| -> BTreeSet<String> {
+        let reasons = &api["components"]["schemas"][schema]["properties"]["reason"]["examples"];
+        serde_json::from_value(reasons.clone()).unwrap()
+    };
+    let only_of_replays: Vec<_> = reasons("Replay").difference(&reasons("DeadLetter")).cloned().collect();
+    assert!(only_of_replays.len() > 6, "{only_of_replays:?}");
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.click("nav [data-view=dead]").await;
+    let said = ".letter .letter-do .note";
+    let reads = async |expected: &str| {
+        browser.holds("document.querySelector('.letter .letter-do button')?.disabled === false").await;
+        browser.click(".letter .letter-do button").await;
+        let whole = format!("document.querySelector('{said}').textContent === '{expected}'");
+        browser.holds(&whole).await;
+    };
+    browser.reads(".letter", "Not JSON").await;
+    reads("Refused again: The reason is in the service’s log").await;
+    browser.click("#language").await;
+    browser.reads(".letter", "Не JSON").await;
+    reads("Снова отклонено: Причина указана в логе сервиса").await;
+    let answers = "window.fetch = async () => new Response(JSON.stringify({ outcome: 'refused', reason: window.reason, \
+                   detail: 'a sentence in English', path: null, offset: null }), { headers: { 'content-type': 'application/json' } })";
+    browser.script(answers).await;
+    for reason in only_of_replays {
+        browser.script(&format!("window.reason = '{reason}'")).await;
+        let label = browser
+            .script_async(&format!("import('./ru.js').then(({{ ru }}) => done(ru.reasons['{reason}']))"))
+            .await;
+        reads(&format!("Снова отклонено: {}", label.as_str().unwrap())).await;
+    }
+    browser.script("window.reason = 'refused_by_database'").await;
+    reads("Снова отклонено: Отвергнуто PostgreSQL: a sentence in English").await;
+}
+
 /// A payload for each kind of refusal that can be produced.
 const REFUSED: [&[u8]; 24] = [
     b"\xff",
