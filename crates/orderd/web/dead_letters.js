@@ -50,10 +50,16 @@ export function forget() {
 // Signed out by the user: nothing that was typed or confirmed is left for another one.
 export function abandon() {
   drafts.clear();
-  unfinished = [];
+  keep([]);
 }
 
-addEventListener("hashchange", () => (unfinished = []));
+addEventListener("hashchange", () => keep([]));
+
+// The sign-in tells that actions go on after it.
+function keep(actions) {
+  unfinished = actions;
+  $("signin-pending").hidden = actions.length === 0;
+}
 
 // The newest. Those of an unfinished action may be older: then as many as before.
 async function listed() {
@@ -68,11 +74,12 @@ async function listed() {
 }
 
 async function finish() {
-  const actions = unfinished.splice(0);
+  const actions = unfinished;
+  keep([]);
   for (const [index, action] of actions.entries()) {
     await action();
     if (unfinished.length > 0) {
-      unfinished.push(...actions.slice(index + 1));
+      keep([...unfinished, ...actions.slice(index + 1)]);
       return;
     }
   }
@@ -83,7 +90,7 @@ const needsToken = (outcome) => ["signed_out", "forbidden"].includes(outcome);
 // Whether the page has asked for a token. The action goes on after the sign-in.
 function isUnfinished(outcome, action) {
   const asked = needsToken(outcome) && !$("view-signin").hidden;
-  if (asked) unfinished.push(action);
+  if (asked) keep([...unfinished, action]);
   return asked;
 }
 

@@ -274,7 +274,7 @@ async fn a_confirmed_action_is_done_after_the_sign_in_that_it_asks_for() {
     // Another view ends what was confirmed.
     browser.click(drop_first).await;
     browser.click("dialog .primary").await;
-    browser.reads("#signin-why", "Your action is carried out once you have signed in.").await;
+    browser.reads("#signin-pending", "Your action is carried out once you have signed in.").await;
     browser.click("nav [data-view=live]").await;
     browser.reads("#view-live", "Orders as they arrive").await;
     browser.click("nav [data-view=dead]").await;
@@ -340,10 +340,26 @@ async fn a_confirmed_action_outlasts_the_end_of_the_session() {
     browser.script("return fetch('session', { method: 'DELETE' }).then((answer) => answer.status)").await;
     browser.click("dialog .primary").await;
     browser.reads("#view-signin", "Orders are personal data").await;
+    browser.reads("#signin-pending", "Your action is carried out once you have signed in.").await;
+    browser.click("#language").await;
+    browser.reads("#signin-pending", "Действие будет выполнено после входа.").await;
+    browser.click("#language").await;
+    // The browser itself tells the console of the 401.
+    browser.console().await;
+    is_sound(&browser, "the view to sign in while an action is pending").await;
+    browser.resize(1280, 800).await;
     assert_eq!(browser.script("return document.getElementById('dead-list').innerHTML").await, "");
     browser.keys("#token", "open-sesame\u{e007}").await;
     browser.reads(letter, "Dropped.").await;
     browser.reads("#dead-replay-all", "Replay 1 shown").await;
+
+    // Another view ends it, and the sign-in says so.
+    browser.script("return fetch('session', { method: 'DELETE' }).then((answer) => answer.status)").await;
+    browser.click("#dead-list .letter:not([data-reason=invalid_json]) button").await;
+    browser.reads("#signin-pending", "Your action is carried out").await;
+    browser.click("nav [data-view=live]").await;
+    browser.holds("document.getElementById('signin-pending').hidden").await;
+    browser.reads("#view-signin", "Orders are personal data").await;
 }
 
 /// The list has the newest 50. Where some of them are dropped, older ones that were not asked for do not join them.
