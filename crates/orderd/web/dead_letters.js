@@ -17,10 +17,13 @@ let actions = new Map();
 // Typed corrections that are not accepted yet, by key, so that a sign-in or another view does not lose them.
 const drafts = new Map();
 let reason = "";
-// Actions for which the page has asked for a token: they go on after the sign-in. Another view ends them.
+// Actions that go on when the list is shown again: after the sign-in that they asked for, or in another language. Another
+// view ends them.
 let unfinished = [];
 // Replays or drops several of the list.
 let runBulk = null;
+// The task of the bulk action, also once it has ended; null in another view.
+let bulk = null;
 // The numbers of the oldest and of the newest that were listed.
 let oldest = 0;
 let newest = 0;
@@ -31,6 +34,8 @@ export async function show(signedIn) {
   $("dead-how").textContent = t(mayReplay ? "deadHow" : "deadNoToken");
   $("dead-list").replaceChildren(h("p", { class: "note" }, t("loading")));
   try {
+    // In another language, a bulk action goes on in the new list after the message that it is at.
+    await bulk?.stopped;
     const letters = await listed();
     const others = await corrected(letters);
     if (mine !== shown) return;
@@ -50,10 +55,15 @@ export function forget() {
 // Signed out by the user: nothing that was typed or confirmed is left for another one.
 export function abandon() {
   drafts.clear();
-  keep([]);
+  endActions();
 }
 
-addEventListener("hashchange", () => keep([]));
+addEventListener("hashchange", endActions);
+
+function endActions() {
+  bulk = null;
+  keep([]);
+}
 
 // The sign-in tells that actions go on after it.
 function keep(actions) {
@@ -187,22 +197,31 @@ function all() {
   const outcome = h("span", { id: "dead-said", class: "note", role: "status", tabindex: -1 });
   const replayAll = h("button", { type: "button", id: "dead-replay-all" });
   const dropAll = h("button", { type: "button", id: "dead-drop-all" });
-  runBulk = async (task) => {
+  const run = async (task) => {
     const { keys, act, wanted, progress, end } = task;
     replayAll.disabled = dropAll.disabled = true;
     const mine = shown;
-    for (; task.next < keys.length; task.next += 1) {
-      if (mine !== shown) return;
+    while (task.next < keys.length) {
       outcome.textContent = t(progress, { sent: task.next, count: keys.length });
       const letter = actions.get(keys[task.next]);
       const became = letter && (await act(letter));
       if (isUnfinished(became, () => runBulk?.(task)) || needsToken(became)) break;
       task.done += Number(became === wanted);
+      task.next += 1;
+      // The list is rendered again: by a change of the language, the action goes on there.
+      if (mine !== shown) {
+        if (task === bulk) keep([...unfinished, () => runBulk?.(task)]);
+        return;
+      }
     }
     outcome.textContent = t(end, { done: task.done, count: keys.length });
     replayAll.disabled = dropAll.disabled = false;
     // The button that had the focus is hidden if nothing is left.
     if (document.activeElement === document.body) outcome.focus();
+  };
+  runBulk = (task) => {
+    bulk = task;
+    return (task.stopped = run(task));
   };
   replayAll.onclick = () => runBulk({
     keys: waiting(), next: 0, done: 0, act: (letter) => letter.sendTyped(), wanted: "taken_in", progress: "deadProgress", end: "deadAllSent",

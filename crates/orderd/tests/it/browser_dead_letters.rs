@@ -187,6 +187,55 @@ async fn the_dead_letters_that_are_shown_are_dropped_together() {
     is_sound(&browser, "dead letters that were dropped together").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_action_goes_on_after_a_change_of_the_language_and_ends_with_another_view() {
+    let stack = Stack::new();
+    let service = stack.serve(&[("HTTP_REPLAY_TOKEN", "open-sesame")]).await;
+    stack.publish(&vec!["7"; 53]).await;
+    stack.wait_settled(53).await;
+    let browser = open(&service).await;
+    browser.script("return fetch('session', { method: 'POST', body: new URLSearchParams({ token: 'open-sesame' }) }).then((answer) => answer.status)").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop all 50 shown").await;
+    browser.click("#dead-list > button").await;
+    browser.reads("#dead-drop-all", "Drop all 53 shown").await;
+    // The page gets the answer to the second drop, and to the fourth, only when the test lets it.
+    let held = "window.drops = 0; const real = fetch; window.fetch = async (path, options) => { \
+                const answer = await real(path, options); if (options?.method === 'DELETE') { drops += 1; \
+                if (drops === 2 || drops === 4) await new Promise((resolve) => (window.go = resolve)); } return answer; }";
+    browser.script(held).await;
+    browser.click("#dead-drop-all").await;
+    browser.click("dialog .primary").await;
+    browser.holds("drops === 2 && 'go' in window").await;
+    // Several times, so that several lists are asked for meanwhile.
+    browser.click("#language").await;
+    browser.click("#language").await;
+    browser.click("#language").await;
+    browser.script("go(); delete window.go").await;
+    browser.holds("drops === 4 && 'go' in window").await;
+    browser.reads("#dead-said", "Удалено 3 из 53…").await;
+    browser.click("#language").await;
+    browser.script("go()").await;
+    browser.reads("#dead-said", "53 of 53 dropped.").await;
+    let count = async || service.get("/dead_letters").await.json().as_array().unwrap().len();
+    assert_eq!(count().await, 0);
+
+    stack.publish(&vec!["7"; 3]).await;
+    browser.reads("#dead-drop-all", "Drop all 3 shown").await;
+    browser.script("drops = 0; delete window.go").await;
+    browser.click("#dead-drop-all").await;
+    browser.click("dialog .primary").await;
+    browser.holds("drops === 2 && 'go' in window").await;
+    browser.click("nav [data-view=live]").await;
+    browser.reads("#view-live", "Orders as they arrive").await;
+    browser.click("nav [data-view=dead]").await;
+    browser.reads("#dead-drop-all", "Drop 1 shown").await;
+    browser.script("go()").await;
+    browser.click("#language").await;
+    browser.reads("#dead-drop-all", "Удалить 1 показанное").await;
+    assert_eq!((count().await, browser.script("return drops").await), (1, 2.into()));
+}
+
 /// Orders are open here, so that only sending asks for a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_typed_correction_is_still_there_after_the_sign_in_that_sending_it_asks_for() {
