@@ -133,7 +133,7 @@ impl Sweeper {
         }
     }
 
-    /// Once, until they are compared: this repeats every second while NATS is away.
+    /// Once, until they are compared: this repeats every second while NATS or PostgreSQL is away.
     fn warn_of_uncompared(&mut self, error: &anyhow::Error) {
         let error = format!("{error:#}");
         if std::mem::replace(&mut self.has_warned, true) {
@@ -141,8 +141,8 @@ impl Sweeper {
         } else {
             tracing::warn!(
                 error,
-                "can't compare the erased keys in NATS with the table: if the table was restored from a backup, documents that \
-                 were erased since are served until NATS answers"
+                "can't compare the erased keys in NATS with the table; retrying: if the table was restored from a backup, documents \
+                 that were erased since are served until this succeeds"
             );
         }
     }
