@@ -130,6 +130,12 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
+    /// The message became neither an order nor a dead letter.
+    pub(crate) fn skipped(key: &str, reason: SkipReason) -> Self {
+        let refused = Some(reason.as_str().to_owned());
+        Self { refused, key: key.into(), detail: reason.detail().into(), path: None, offset: None }
+    }
+
     /// Reads a receipt; `None` where the message is something else.
     pub(crate) fn read(message: &async_nats::Message) -> Option<Self> {
         let receipt: Self = serde_json::from_slice(&message.payload).ok()?;
@@ -296,9 +302,7 @@ impl Receipts {
         if let Some(subject) = asked_for(headers)
             && !answered.has(position)
         {
-            let refused = Some(reason.as_str().to_owned());
-            let detail = reason.detail().into();
-            let receipt = Receipt { refused, key: key.into(), detail, path: None, offset: None };
+            let receipt = Receipt::skipped(key, reason);
             self.send_all(vec![AddressedReceipt { subject: subject.to_owned(), receipt }]).await;
         }
     }

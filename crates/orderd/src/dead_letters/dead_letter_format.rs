@@ -31,6 +31,8 @@ pub(crate) mod header {
     pub(crate) const TAKEN_IN_BY: &str = "Orderd-Taken-In-By";
     /// In a note: that this message did not become the order after all.
     pub(crate) const NOTE_STATE: &str = "Orderd-Note-State";
+    /// In a note that the row is from elsewhere: the sequence of the last replay that was skipped for that.
+    pub(crate) const SKIPPED_REPLAY: &str = "Orderd-Skipped-Replay";
     pub(crate) const REASON: &str = "Orderd-Reason";
     pub(crate) use crate::nats::headers::{DETAIL, OFFSET, PATH};
     /// The subject that the message was published on, escaped.

@@ -74,7 +74,7 @@ impl DeadLetterStore {
         if !has_row {
             return self.note_dropped(key).await;
         }
-        self.note_key_taken(key).await?;
+        self.note_key_taken(key, None).await?;
         self.forget_drop(key).await
     }
 

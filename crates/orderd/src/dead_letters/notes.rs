@@ -12,6 +12,7 @@ use super::store::{DeadLetterStore, found, in_time, is_refused};
 use super::subjects::DeadLetterSubjects;
 use crate::backoff::Backoff;
 use crate::nats::info;
+use crate::receipts::SkipReason;
 
 /// Maximum number of notes to delete per request.
 const MAX_NOTES_PER_REQUEST: usize = 1000;
@@ -35,8 +36,8 @@ pub(crate) enum ReplayState {
     /// It has become the order, and the dead letter is gone.
     TakenIn,
     /// Nothing accepts it. A writer notes what it accepts before its commit moves the position, so a replay that the
-    /// position has passed was refused or skipped.
-    NotAccepted,
+    /// position has passed was refused, or skipped for this reason.
+    NotAccepted(Option<SkipReason>),
     /// They do not decide it.
     Open,
 }
@@ -136,12 +137,17 @@ impl DeadLetterStore {
         let subjects = self.subjects().await?;
         let is_there = self.last(&subjects, &subjects.dead_letter(key)).await?.is_some();
         let is_dropped = self.last(&subjects, &subjects.dropped(key)).await?.is_some();
-        let note = self.taken_in(&subjects, key).await?;
+        let stored = self.last(&subjects, &subjects.taken_in(key)).await?;
+        let is_taken =
+            stored.as_ref().is_some_and(|stored| skipped_replay(&stored.headers) == Some(sequence));
+        let note = stored.and_then(|stored| TakenInNote::read(Some(&stored.headers)));
         Ok(match note {
             Some(note) if note.accepts(sequence) && !is_there && !is_dropped => ReplayState::TakenIn,
             // Its writer has still to remove the dead letter, or a later replay has replaced the note.
             Some(note) if note.state == NoteState::Accepted && note.by >= sequence => ReplayState::Open,
-            _ => ReplayState::NotAccepted,
+            _ if is_taken => ReplayState::NotAccepted(Some(SkipReason::KeyTaken)),
+            _ if is_dropped && !is_there => ReplayState::NotAccepted(Some(SkipReason::Dropped)),
+            _ => ReplayState::NotAccepted(None),
         })
     }
 
@@ -219,15 +225,34 @@ impl DeadLetterStore {
         }
     }
 
-    /// Notes that the row of that key is from elsewhere, unless a message is noted.
+    /// Notes that the row of that key is from elsewhere, unless a message is noted; with the sequence of the replay that
+    /// was skipped for that, which replaces an earlier one.
     ///
     /// # Errors
     /// The server can't be reached, or refuses.
-    pub(crate) async fn note_key_taken(&self, key: &str) -> anyhow::Result<()> {
+    pub(crate) async fn note_key_taken(&self, key: &str, replay: Option<u64>) -> anyhow::Result<()> {
         let subjects = self.subjects().await?;
         let Some(by) = Key::sequence_of(key) else { return Ok(()) };
-        let headers = TakenInNote { by, state: NoteState::KeyTaken }.headers();
-        in_time(self.put(subjects.taken_in(key), headers, Bytes::new())).await.map(drop)
+        let mut headers = TakenInNote { by, state: NoteState::KeyTaken }.headers();
+        if let Some(replay) = replay {
+            headers.insert(header::SKIPPED_REPLAY, replay.to_string().as_str());
+        }
+        let subject = subjects.taken_in(key);
+        let is_new = in_time(self.put(subject.clone(), headers.clone(), Bytes::new())).await?.is_some();
+        if is_new || replay.is_none() {
+            return Ok(());
+        }
+        let Some(known) = self.stored_last(&subjects, &subject).await? else { return Ok(()) };
+        let is_of_row =
+            TakenInNote::read(Some(&known.headers)).is_some_and(|note| note.state == NoteState::KeyTaken);
+        if !is_of_row || skipped_replay(&known.headers) >= replay {
+            return Ok(());
+        }
+        match self.put_over(known.sequence, subject.clone(), headers, Bytes::new()).await? {
+            Some(stored) => self.delete_before(&subjects, &subject, stored).await,
+            // Another process has noted something since.
+            None => Ok(()),
+        }
     }
 
     /// Notes that the dead letter of that key was dropped.
@@ -269,6 +294,11 @@ impl DeadLetterStore {
         }
         Ok(())
     }
+}
+
+/// The sequence of the replay that was skipped because the row of its key is from elsewhere, in the note of that row.
+fn skipped_replay(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::SKIPPED_REPLAY)?.as_str().parse().ok()
 }
 
 /// Asks until the server answers; `what`, after "can't", says in the log what failed.

@@ -55,7 +55,7 @@ impl Outcome {
         Self::Refused(Receipt {
             refused: Some(NOT_REPORTED.into()),
             key: key.into(),
-            detail: "there is no receipt that has the reason; the log of orderd serve has it".into(),
+            detail: "no receipt arrived; the log of orderd serve has the reason".into(),
             path: None,
             offset: None,
         })
@@ -252,8 +252,11 @@ async fn found(
     let asked = stream::iter(asked).map(|(key, sequence)| async move {
         let outcome = match store.replay_state(&key, sequence).await? {
             ReplayState::TakenIn => Outcome::TakenIn,
-            ReplayState::NotAccepted if Some(sequence) <= passed => Outcome::not_reported(&key),
-            ReplayState::NotAccepted | ReplayState::Open => return Ok(None),
+            ReplayState::NotAccepted(reason) if Some(sequence) <= passed => match reason {
+                Some(reason) => Outcome::Refused(Receipt::skipped(&key, reason)),
+                None => Outcome::not_reported(&key),
+            },
+            ReplayState::NotAccepted(_) | ReplayState::Open => return Ok(None),
         };
         Ok(Some((key, outcome)))
     });

@@ -135,7 +135,7 @@ impl RunningWriter {
             let Message { headers, key, position, .. } = &batch[chunk].orders.messages[row];
             let (key, sequence) = (key.as_str(), position.sequence);
             tracing::warn!(key, sequence, "skipped a replay: the table already has a row with its key");
-            if let Err(error) = self.deps.dead_letters.note_key_taken(key).await {
+            if let Err(error) = self.deps.dead_letters.note_key_taken(key, Some(sequence)).await {
                 let error = format!("{error:#}");
                 tracing::warn!(key, error, "can't note that the table has the document of a dead letter");
             }

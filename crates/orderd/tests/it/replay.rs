@@ -206,6 +206,43 @@ async fn dead_letter_near_max_payload_is_counted_once_named_and_blocks_no_others
     assert_eq!(stack.rows(), 3);
 }
 
+/// A skipped replay has no new dead letter, but notes say why it was skipped.
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_without_a_receipt_reports_why_it_was_skipped() {
+    let stack = Stack::new();
+    let settings = [("RECEIPT_SUBJECTS", "none")];
+    let mut service = stack.serve(&settings).await;
+    stack.publish(&["{", "["]).await;
+    let keys = letters(&stack, 2).await;
+    let row = format!("{{\"id\":\"{}\",\"order\":{}}}", keys[0], order("imported"));
+    assert!(stack.run(&["import"], &row).await.status.success());
+    let taken = "key_taken: the table already has a row";
+    // The second replay is skipped too; the third has another reason, although the row is there.
+    for (document, reason) in
+        [(&*order("a"), taken), (&*order("b"), taken), ("{", "not_reported: no receipt arrived")]
+    {
+        let (code, said, errors) = replay(&stack, &["--with", "-", &keys[0]], document).await;
+        assert_eq!(
+            (code, said.as_str()),
+            (1, "1 dead letter replayed: 0 accepted, 1 refused again\n"),
+            "{errors}"
+        );
+        assert!(errors.contains(&format!("{}: refused again: {reason}", keys[0])), "{errors}");
+    }
+    service.stop();
+    let mut messages = stack.client().await.subscribe("TESTING").await.unwrap();
+    let sent_and_dropped = async {
+        in_time("the replay", messages.next()).await.unwrap();
+        assert!(stack.run(&["dead-letters", "drop", "--yes", &keys[1]], "").await.status.success());
+        stack.serve(&settings).await
+    };
+    let with_document = ["--with", "-", &keys[1]];
+    let corrected = order("c");
+    let ((code, _, errors), _service) =
+        tokio::join!(replay(&stack, &with_document, &corrected), sent_and_dropped);
+    assert!(code == 1 && errors.contains(&format!("{}: refused again: dropped: ", keys[1])), "{errors}");
+}
+
 /// A refusal and an acceptance without a receipt are reported. Without a service, nothing decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_without_a_receipt_reports_what_the_position_shows() {
@@ -225,7 +262,10 @@ async fn replay_without_a_receipt_reports_what_the_position_shows() {
     assert_eq!((code, said.as_str()), (1, "2 dead letters replayed: 0 accepted, 2 refused again\n"));
     for key in &keys {
         let words = format!("{key}: refused again: not_reported: ");
-        assert!(errors.contains(&words) && errors.contains("the log of orderd serve"), "{errors}");
+        assert!(
+            errors.contains(&words) && errors.contains("no receipt arrived; the log of orderd serve"),
+            "{errors}"
+        );
     }
     // If it is accepted, the outcome says so.
     assert_eq!(post(&services[1], &keys[0], &order("a")).await.status, StatusCode::OK);
