@@ -142,18 +142,27 @@ async fn count(erasing: &mut ConnectedEraser, ids: &[String]) -> anyhow::Result<
     Ok(erasing.find(ids).await?.iter().map(OrderTraces::count).collect())
 }
 
-/// Erases one after the other, with a line in the audit log for each.
+/// Erases one after the other, with a line in the audit log for each; those with dead letters last.
 async fn erase(erasing: &mut ConnectedEraser, ids: &[String], progress: &Progress) -> anyhow::Result<Erased> {
     let by = Actor::os_user();
     let mut all = Erased::default();
-    let found = erasing.find(ids).await.context(INCOMPLETE)?;
-    for (id, found) in ids.iter().zip(found) {
-        let deed = Action::begin("erase", &by, id, "incomplete");
-        let erased = erasing.erase(id, found, true).await.context(INCOMPLETE)?;
-        deed.became(if erased.is_some() { "erased" } else { "not_found" });
+    let mut had_dead_letters = Vec::new();
+    for (id, found) in ids.iter().zip(erasing.find(ids).await?) {
+        let action = Action::begin("erase", &by, id, "incomplete");
+        let has_dead_letter = found.has_dead_letter;
+        let erased = erasing.erase(id, found, true).await?;
+        if has_dead_letter {
+            had_dead_letters.push((id, action));
+        } else {
+            action.became(if erased.is_some() { "erased" } else { "not_found" });
+        }
         erased.into_iter().for_each(|traces| all.add(Erased { orders: 1, traces }));
         progress.add(1);
     }
+    // One search for all of them, because it reads the stream.
+    let keys: Vec<String> = had_dead_letters.iter().map(|(id, _)| (*id).clone()).collect();
+    all.traces.messages += erasing.erase_new_replays(&keys).await?;
+    had_dead_letters.into_iter().for_each(|(_, action)| action.became("erased"));
     Ok(all)
 }
 

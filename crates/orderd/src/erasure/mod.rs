@@ -117,7 +117,7 @@ pub(crate) struct OrderTraces {
     has_row: bool,
     /// Sequences in the stream: of its own message, and of its replays.
     messages: Vec<u64>,
-    has_dead_letter: bool,
+    pub(crate) has_dead_letter: bool,
 }
 
 impl ConnectedEraser {
@@ -153,7 +153,7 @@ impl ConnectedEraser {
     }
 
     /// Erases an order and says what there was of it. One of which nothing was found is left alone, unless it `is_known`
-    /// otherwise and was not erased before.
+    /// otherwise and was not erased before. If it had a dead letter, call [`Self::erase_new_replays`] afterwards.
     ///
     /// # Errors
     /// What could not be reached or refuses; running it again continues where it stopped.
@@ -175,13 +175,25 @@ impl ConnectedEraser {
         let rows = rows.with_context(|| format!("can't erase {} from the table", shown(key)))?;
         let deleted = self.dead_letters.delete(key).await;
         deleted.with_context(|| format!("can't erase the dead letter {key}"))?;
-        let mut messages = self.erase_messages(key, &found.messages).await?;
-        if found.has_dead_letter {
-            // It may have been sent again before it was gone.
-            self.look_for_replays(&[key.to_owned()]).await?;
-            messages += self.erase_messages(key, &self.replays.of(key)).await?;
-        }
+        let messages = self.erase_messages(key, &found.messages).await?;
         Ok(Some(TraceCounts { rows, messages, dead_letters: found.has_dead_letter.into() }))
+    }
+
+    /// Erases the messages by which the dead letters of erased orders were replayed before they were gone. Returns their
+    /// number.
+    ///
+    /// # Errors
+    /// As [`Self::erase`].
+    pub(crate) async fn erase_new_replays(&mut self, keys: &[String]) -> anyhow::Result<u64> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        self.look_for_replays(keys).await?;
+        let mut count = 0;
+        for key in keys {
+            count += self.erase_messages(key, &self.replays.of(key)).await?;
+        }
+        Ok(count)
     }
 
     async fn erase_messages(&mut self, key: &str, sequences: &[u64]) -> anyhow::Result<u64> {

@@ -1,8 +1,9 @@
 //! Erasing: an order is gone everywhere, and nothing brings it back.
 
+use futures_util::StreamExt;
 use hyper::{Request, StatusCode};
 
-use crate::support::{DEAD, Service, Stack, eventually, order, orders};
+use crate::support::{DEAD, Service, Stack, eventually, in_time, order, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_order_is_gone_everywhere_and_stays_away() {
@@ -300,6 +301,35 @@ async fn an_erased_order_stays_away_from_a_whole_database_that_is_restored() {
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_with_dead_letters_are_erased_with_one_search_for_replays() {
+    const COUNT: usize = 20;
+    let stack = Stack::new();
+    let mut service = stack.serve(&[]).await;
+    stack.publish(&["{"; COUNT]).await;
+    stack.wait_settled(COUNT as u64).await;
+    let listed = stack.run(&["dead-letters", "list", "--json"], "").await.stdout;
+    let key = |line: &str| {
+        let letter: serde_json::Value = serde_json::from_str(line).unwrap();
+        letter["key"].as_str().unwrap().to_owned()
+    };
+    let keys: Vec<String> = String::from_utf8(listed).unwrap().lines().map(key).collect();
+    assert_eq!(keys.len(), COUNT);
+    service.stop();
+    let client = stack.client().await;
+    let mut searches = client.subscribe("$JS.API.STREAM.INFO.ORDERS").await.unwrap();
+    client.flush().await.unwrap();
+    let args: Vec<&str> = ["erase", "--yes"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+    let erased = stack.run(&args, "").await;
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    client.publish("$JS.API.STREAM.INFO.ORDERS", "end".into()).await.unwrap();
+    let mut requests = 0;
+    while in_time("a request", searches.next()).await.unwrap().payload != "end" {
+        requests += 1;
+    }
+    assert!(requests > 0 && requests < COUNT, "{requests} requests for the stream's end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

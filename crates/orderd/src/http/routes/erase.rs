@@ -82,6 +82,12 @@ async fn erased(app: &App, id: &str) -> anyhow::Result<bool> {
     let _turn = ERASURES.acquire().await?;
     let in_memory = app.cache.contains(id);
     let mut eraser = eraser.connect().await?;
-    let found = eraser.find(&[id.to_owned()]).await?.pop().unwrap_or_default();
-    Ok(eraser.erase(id, found, in_memory).await?.is_some())
+    let keys = [id.to_owned()];
+    let found = eraser.find(&keys).await?.pop().unwrap_or_default();
+    let has_dead_letter = found.has_dead_letter;
+    let is_erased = eraser.erase(id, found, in_memory).await?.is_some();
+    if has_dead_letter {
+        eraser.erase_new_replays(&keys).await?;
+    }
+    Ok(is_erased)
 }
