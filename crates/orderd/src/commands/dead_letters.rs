@@ -327,7 +327,7 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     };
-    unless_interrupted(drop_all).await?;
+    unless_interrupted(drop_all).await.context("not all dead letters are dropped; run this again")?;
     progress.finish("dead letters");
     if without_note > 0 {
         let count = counted(without_note, "dead letter");

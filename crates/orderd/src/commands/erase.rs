@@ -122,7 +122,7 @@ async fn erase_each(
     }
     let ids: Vec<String> = there.into_iter().map(|(id, _)| id).collect();
     let progress = Progress::new(Some(ids.len() as u64), model.plural());
-    let erased = unless_interrupted(erase(erasing, &ids, &progress)).await?;
+    let erased = unless_interrupted(erase(erasing, &ids, &progress)).await.context(INCOMPLETE)?;
     progress.finish(model.plural());
     let end = erased.say(model)?;
     Ok(if missing.is_empty() { end } else { ExitCode::FAILURE })
@@ -248,7 +248,8 @@ async fn erase_all_with(
         return Ok(end);
     }
     let progress = Progress::new(Some(0), plural);
-    let erased = unless_interrupted(erase_listed(erasing, http, criterion, &progress)).await?;
+    let erased = unless_interrupted(erase_listed(erasing, http, criterion, &progress)).await;
+    let erased = erased.context(INCOMPLETE)?;
     progress.finish(model.plural());
     if erased.orders == 0 {
         super::complain(&format!("no {} has {named}", model.noun()));
@@ -279,7 +280,7 @@ async fn erase_listed(
         } else {
             anyhow::ensure!(
                 changed.elapsed() < VISIBLE_TIMEOUT,
-                "not everything is erased: the service still shows some that are; run this again"
+                "the service still shows some that are erased"
             );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -329,7 +330,7 @@ async fn erase_older(
             after = Some(last.clone());
         }
     };
-    let erased = unless_interrupted(erase_all).await?;
+    let erased = unless_interrupted(erase_all).await.context(INCOMPLETE)?;
     progress.finish(plural);
     erased.say(model)
 }

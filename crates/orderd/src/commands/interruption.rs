@@ -3,8 +3,8 @@
 use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Does the work; SIGINT and SIGTERM drop it, so that what is under way is logged. A question to the user must not be
-/// part of it: it would wait for its answer.
+/// On SIGINT or SIGTERM the work is dropped; each `Action` that it has begun then logs its outcome. A question to the user
+/// must not be part of the work: it would wait for its answer.
 ///
 /// # Errors
 /// The work's, or that it was interrupted.
@@ -15,7 +15,7 @@ pub(super) async fn unless_interrupted<T>(
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         done = work => done,
-        _ = terminate.recv() => bail!("interrupted by SIGTERM; run this again"),
-        _ = interrupt.recv() => bail!("interrupted by SIGINT; run this again"),
+        _ = terminate.recv() => bail!("interrupted by SIGTERM"),
+        _ = interrupt.recv() => bail!("interrupted by SIGINT"),
     }
 }

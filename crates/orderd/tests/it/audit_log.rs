@@ -195,6 +195,10 @@ async fn an_interrupted_command_has_a_line_for_each_order_that_it_erased() {
         erase.signal(signal);
         let status = erase.wait(LIMIT).unwrap();
         assert_eq!(status.code(), code, "{}", erase.log());
+        if code.is_some() {
+            let said = erase.log();
+            assert_eq!(said.matches("run this again").count(), 1, "{said}");
+        }
         let noted = lines(&erase.log());
         let noted: Vec<_> =
             noted.iter().map(parts).map(|[action, .., key, outcome]| [action, key, outcome]).collect();
