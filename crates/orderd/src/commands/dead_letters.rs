@@ -156,8 +156,8 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     let mut open: HashMap<&str, Action> = letters.iter().map(|letter| begun(letter.key.as_str())).collect();
     let decided = |key: &str, outcome: &Outcome| {
         progress.add(1);
-        if let Some(deed) = open.remove(key) {
-            deed.became(outcome.as_str());
+        if let Some(action) = open.remove(key) {
+            action.became(outcome.as_str());
         }
     };
     let replayed = replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, decided);
@@ -318,10 +318,10 @@ async fn discard(args: DeadLetterDrop) -> anyhow::Result<ExitCode> {
     let mut without_note = 0;
     let drop_all = async {
         for letter in &letters {
-            let deed = Action::begin("drop", &by, &letter.key, "incomplete");
+            let action = Action::begin("drop", &by, &letter.key, "incomplete");
             let dropped = store.discard(&letter.key, &table).await;
             let dropped = dropped.with_context(|| format!("can't drop {}", letter.key))?;
-            deed.became("dropped");
+            action.became("dropped");
             without_note += u64::from(dropped == DropNote::NoRoom);
             progress.add(1);
         }

@@ -196,9 +196,9 @@ async fn replay(
     let found = app.dead_letters.ask(async |store| store.find(&key).await).await?;
     let document = Some(document).filter(|document| !document.is_empty());
     let letter = found.ok_or_else(missing)?;
-    let deed = Action::begin("replay", &by, &key, "undecided");
+    let action = Action::begin("replay", &by, &key, "undecided");
     let outcome = app.dead_letters.send_again(letter, document).await?;
-    deed.became(outcome.as_str());
+    action.became(outcome.as_str());
     if let Outcome::TakenIn = outcome {
         // Another process may have written it, and this one's memory may follow later.
         drop(timeout(MEMORY_TIMEOUT, app.cache.wait_inserted(&[&key])).await);
@@ -224,9 +224,9 @@ async fn discard(
     Segment(key): Segment,
 ) -> Result<Response, Response> {
     app.dead_letters.ask(async |store| store.find(&key).await).await?.ok_or_else(missing)?;
-    let deed = Action::begin("drop", &by, &key, "incomplete");
+    let action = Action::begin("drop", &by, &key, "incomplete");
     let was_there = app.dead_letters.discard(&key, &WarningTable(&app.read_through)).await?;
-    deed.became(if was_there { "dropped" } else { "gone" });
+    action.became(if was_there { "dropped" } else { "gone" });
     if was_there { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
 }
 

@@ -46,9 +46,9 @@ async fn erase(
     Extension(Caller(by)): Extension<Caller>,
     Segment(id): Segment,
 ) -> Response {
-    let deed = Action::begin("erase", &by, &id, "incomplete");
+    let action = Action::begin("erase", &by, &id, "incomplete");
     let erased = erased(&app, &id).await;
-    deed.became(match &erased {
+    action.became(match &erased {
         Ok(true) => "erased",
         Ok(false) => "not_found",
         Err(_) => "incomplete",
