@@ -207,8 +207,8 @@ fn receipt_subjects(text: &str, topic: &str) -> Result<Vec<String>, ConfigError>
         }
         if subject::covers(topic, given) {
             return refuse(format!(
-                "no receipt is ever sent on {given:?}: it lies within PUB_TOPIC {topic:?}, where it would be read as an \
-                 order; it takes subjects outside of that, such as _INBOX.> or done.*"
+                "no receipt is ever sent on {given:?}: it lies within PUB_TOPIC {topic:?}, where it would be read as a \
+                 document; it takes subjects outside of that, such as _INBOX.> or done.*"
             ));
         }
     }

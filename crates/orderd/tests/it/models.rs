@@ -182,9 +182,10 @@ fn no_message_in_the_code_calls_a_document_an_order() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The texts of more than one word between quotes, as far as they are on one line, or begin there.
+/// The texts of more than one word between quotes, as far as they are on one line, or on lines that a `\` continues.
 fn texts_in(code: &str) -> Vec<String> {
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let joined: String = code.split("\\\n").map(str::trim_start).collect();
+    let lines = joined.lines().filter(|line| !line.trim_start().starts_with("//"));
     let without_escaped = |line: &str| line.replace("\\\"", "'").replace("'\"'", "");
     let texts = lines.flat_map(|line| {
         let line = without_escaped(line);
