@@ -54,7 +54,7 @@ fn up_with(temp_dir: &TempDir, behaviour: &str, ports: [u16; 3], flags: &[&str])
         .arg(stand_in)
         .env("STAND_IN", behaviour)
         .env("DATABASE_URL", "postgres://elsewhere")
-        .env("HTTP_TOKEN", "a token")
+        .env("HTTP_TOKEN_FILE", "a token")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -135,7 +135,7 @@ fn it_says_when_it_is_ready_and_stops_in_order() {
         assert_eq!(up.wait_until_ready(), format!("out: ready http://127.0.0.1:{http}"));
         let lines_with = |words: &str| up.seen.iter().filter(|line| line.contains(words)).count();
         assert_eq!(lines_with(&format!("127.0.0.1:{http}")), 1, "{:#?}", up.seen);
-        assert_eq!((lines_with("HTTP_TOKEN is set"), lines_with("a token")), (1, 0), "{:#?}", up.seen);
+        assert_eq!((lines_with("HTTP_TOKEN_FILE is set"), lines_with("a token")), (1, 0), "{:#?}", up.seen);
 
         let second = command(&temp_dir).arg("up").output().unwrap();
         assert_eq!(second.status.code(), Some(1));

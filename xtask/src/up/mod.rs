@@ -87,10 +87,10 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         let dir = std::path::absolute(data_dir.path()).unwrap_or_else(|_| data_dir.path().into());
         format!("{DATA_DIR}='{}' ", dir.display())
     });
-    if ["HTTP_TOKEN", "HTTP_TOKEN_FILE"].iter().any(|name| is_set(name)) {
-        say(
-            "HTTP_TOKEN is set: set it in the other terminal too, for `verify` and `erase --where`, which ask the service",
-        );
+    if let Some(name) = ["HTTP_TOKEN", "HTTP_TOKEN_FILE"].into_iter().find(|name| is_set(name)) {
+        say(&format!(
+            "{name} is set: set it in the other terminal too, for `verify` and `erase --where`, which ask the service"
+        ));
     }
     say(&format!(
         "Ctrl-C stops everything. In another terminal: {other}cargo xtask orderd publish --count 10"
