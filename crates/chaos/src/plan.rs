@@ -353,6 +353,7 @@ fn name_of(mode: Mode) -> &'static str {
         Mode::Distant(_) => "distant",
         Mode::Slow { .. } => "slow",
         Mode::CutAfter { .. } => "cut mid-message",
+        Mode::CutAt { .. } => "cut at a text",
     }
 }
 

@@ -45,6 +45,12 @@ pub enum Mode {
         /// How many.
         bytes: u64,
     },
+    /// Everything passes until one side sends this text, in one piece; it is lost, all connections are cut, and new ones
+    /// pass.
+    CutAt {
+        /// What is looked for.
+        text: &'static str,
+    },
 }
 
 /// A running proxy, stopped on drop.

@@ -55,7 +55,7 @@ fn forward(generation: u64, mut bytes: &[u8], mut to: &TcpStream, shared: &Share
         thread::sleep(delay);
     }
     while !bytes.is_empty() {
-        let (count, pause) = match shared.permit(generation, bytes.len()) {
+        let (count, pause) = match shared.permit(generation, bytes) {
             Permit::Pass(count, pause) => (count, pause),
             Permit::PassAndCut(count) => {
                 let _ = to.write_all(&bytes[..count]);

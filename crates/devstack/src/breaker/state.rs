@@ -48,9 +48,12 @@ impl State {
             _ if self.over => false,
             Mode::Closed | Mode::Refused => false,
             Mode::BlackHole | Mode::Swallow => true,
-            Mode::Pass | Mode::Late(_) | Mode::Distant(_) | Mode::Slow { .. } | Mode::CutAfter { .. } => {
-                generation != self.generation
-            }
+            Mode::Pass
+            | Mode::Late(_)
+            | Mode::Distant(_)
+            | Mode::Slow { .. }
+            | Mode::CutAfter { .. }
+            | Mode::CutAt { .. } => generation != self.generation,
         }
     }
 }
@@ -150,13 +153,21 @@ impl Shared {
     }
 
     /// What may be done with `held` bytes; waits while nothing passes.
-    pub(super) fn permit(&self, generation: u64, held: usize) -> Permit {
+    pub(super) fn permit(&self, generation: u64, bytes: &[u8]) -> Permit {
         let mut state = self.wait_while(|state| state.is_silent_for(generation));
         if state.over {
             return Permit::Stop;
         }
+        let held = bytes.len();
         match state.mode {
             Mode::Closed | Mode::Refused => Permit::Stop,
+            Mode::CutAt { text } => {
+                if bytes.windows(text.len().max(1)).any(|window| window == text.as_bytes()) {
+                    state.mode = Mode::Pass;
+                    return Permit::PassAndCut(0);
+                }
+                Permit::Pass(held, Duration::ZERO)
+            }
             Mode::Pass | Mode::Late(_) | Mode::Distant(_) | Mode::BlackHole | Mode::Swallow => {
                 Permit::Pass(held, Duration::ZERO)
             }

@@ -142,6 +142,19 @@ fn slow_takes_the_time_that_its_rate_says() {
 }
 
 #[test]
+fn cut_at_loses_the_text_cuts_and_then_passes() {
+    let breaker = Breaker::start(echo().unwrap()).unwrap();
+    let (mut stream, other) = (connect(&breaker).unwrap(), connect(&breaker).unwrap());
+    breaker.set(Mode::CutAt { text: "lost" });
+    ask(&stream, b"hello").unwrap();
+    ask(&other, b"hello").unwrap();
+    stream.write_all(b"it is lost here").unwrap();
+    assert!(is_cut(&stream) && is_cut(&other));
+    assert_eq!(breaker.mode(), Mode::Pass);
+    assert_eq!(ask(&connect(&breaker).unwrap(), b"lost").unwrap(), b"lost");
+}
+
+#[test]
 fn cut_after_cuts_in_the_middle_and_then_passes() {
     let breaker = Breaker::start(echo().unwrap()).unwrap();
     let mut stream = connect(&breaker).unwrap();
