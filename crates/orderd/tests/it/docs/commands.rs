@@ -208,7 +208,7 @@ fn recovery_restores_all_orders_but_an_erased_one() {
             published
         });
         // However this ends, publishing ends.
-        let end = Set(&ends);
+        let end = SetOnDrop(&ends);
         let mut exported = None;
         for block in page.blocks.iter().filter(|block| block.mark == "sh run") {
             let mut alone = None;
@@ -244,9 +244,9 @@ fn recovery_restores_all_orders_but_an_erased_one() {
     up.stop();
 }
 
-struct Set<'a>(&'a AtomicBool);
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Set<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
