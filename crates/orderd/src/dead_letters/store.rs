@@ -24,7 +24,7 @@ use super::subjects::DeadLetterSubjects;
 use super::{dead_letter_stream, legacy};
 use crate::config::Nats;
 use crate::nats::info::{self, StreamInfo};
-use crate::nats::orders_stream;
+use crate::nats::{micros, orders_stream};
 
 /// How long a command or an erasing request, which tries once, waits for a response.
 const UNBATCHED_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl DeadLetterStore {
             self.warn_of_earlier(&subjects).await;
         }
         let created = OffsetDateTime::parse(&info.created, &Rfc3339).ok();
-        let created = created.map(|created| created.unix_timestamp_nanos().div_euclid(1000) as i64);
+        let created = created.map(|created| micros(created.unix_timestamp_nanos()));
         self.created.send_if_modified(|known| std::mem::replace(known, created) != created);
         self.remember(KnownStream { subjects: Arc::new(subjects), max_message });
         Ok(())

@@ -474,7 +474,7 @@ impl Fetch {
         let erased = nats::uninterrupted(&self.client, self.dead_letters.erased()).await;
         let erased = erased.context("the connection to NATS was lost while erased keys were listed")??;
         Ok(erased.iter().any(|key| {
-            Key::time_and_sequence(key).is_some_and(|(at, of)| of == seq && micros(at.into()) == time)
+            Key::time_and_sequence(key).is_some_and(|(at, of)| of == seq && nats::micros(at.into()) == time)
         }))
     }
 
@@ -521,8 +521,4 @@ fn gaps(reading: &RunCursor, messages: &[Message]) -> Vec<Gap> {
         next = next.max(sequence + 1);
     }
     gaps
-}
-
-fn micros(nanos: i128) -> i64 {
-    nanos.div_euclid(1000) as i64
 }

@@ -4,6 +4,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use order::Key;
 
+use super::micros;
 use crate::flow_state::Watermark;
 
 /// A message's position in its stream.
@@ -16,7 +17,7 @@ pub(crate) struct StreamPosition {
 impl StreamPosition {
     /// The message's sequence and time, as a watermark.
     pub(crate) fn watermark(self) -> Watermark {
-        Watermark { seq: self.sequence, time: Some(self.timestamp_ns.div_euclid(1000)) }
+        Watermark { seq: self.sequence, time: Some(micros(self.timestamp_ns.into())) }
     }
 }
 

@@ -389,6 +389,11 @@ pub(crate) async fn refuse_unusable(client: &Client, settings: &Nats) -> anyhow:
     }
 }
 
+/// Microseconds, as PostgreSQL stores times.
+pub(crate) fn micros(nanoseconds: i128) -> i64 {
+    nanoseconds.div_euclid(1000) as i64
+}
+
 fn is_disabled(error: &jetstream::context::AccountError) -> bool {
     use jetstream::context::AccountErrorKind as Kind;
     !matches!(error.kind(), Kind::TimedOut)

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType, 
 use crate::config::Nats;
 use crate::nats::create::{StreamSetting, create};
 use crate::nats::info::{self, ConsumerInfo, StreamConfig};
-use crate::nats::{MADE_BY, NatsError, stored_subjects};
+use crate::nats::{MADE_BY, NatsError, micros, stored_subjects};
 use crate::subject;
 
 /// The stream of orders, created if no stream has the topic.
@@ -128,7 +128,7 @@ pub(crate) fn is_made_by_orderd(info: &Info) -> bool {
 
 /// When it was created, in microseconds since 1970, as `orderd_position` has it.
 pub(crate) fn created_micros(info: &Info) -> i64 {
-    info.created.unix_timestamp_nanos().div_euclid(1000) as i64
+    micros(info.created.unix_timestamp_nanos())
 }
 
 /// The durable consumer by which earlier versions kept their position.

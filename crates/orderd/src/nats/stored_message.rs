@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::info::{ask, found};
+use super::micros;
 use crate::flow_state::Watermark;
 
 /// A message as stored in the stream.
@@ -27,7 +28,7 @@ pub(crate) struct StoredMessage {
 impl StoredMessage {
     /// The message's sequence and time, as a watermark.
     pub(crate) fn watermark(&self) -> Watermark {
-        Watermark { seq: self.sequence, time: Some(self.time_ns.div_euclid(1000) as i64) }
+        Watermark { seq: self.sequence, time: Some(micros(self.time_ns)) }
     }
 
     /// The value of a header that a server has written; the name is case-sensitive.
