@@ -208,7 +208,7 @@ async fn follow(
     let connection = postgres::connect_once(&settings).await?;
     loop {
         let found = position::read(&connection.client, &key).await?;
-        // Of a stream that was there before, it says nothing.
+        // The position of an earlier stream of this name does not count.
         let found = found.filter(|found| found.stream_created == orders_stream::created_micros(info));
         known.send_replace(found.map(|found| found.seq));
         sleep(replay::POLL_INTERVAL).await;

@@ -29,7 +29,7 @@ pub(crate) async fn get(settings: &Http, path: &str) -> anyhow::Result<(StatusCo
     let scheme = if settings.certificate.is_some() { "https" } else { "http" };
     let (status, body) = answer(settings, addr, scheme, path).await?;
     let refused = match status {
-        StatusCode::UNAUTHORIZED if settings.tokens.current().is_empty() => "answers only with a token",
+        StatusCode::UNAUTHORIZED if settings.tokens.current().is_empty() => "requires a token",
         StatusCode::UNAUTHORIZED => "does not know the token in HTTP_TOKEN",
         StatusCode::FORBIDDEN => "does not let the token in HTTP_TOKEN read",
         _ => return Ok((status, body)),

@@ -163,7 +163,7 @@ impl ImportBatch {
         // The service could not decode such a row.
         anyhow::ensure!(
             parser.shares_member() || order.body().document().is_some(),
-            "no member of the document is one of the model, and its row would be empty; set MODEL to that of the documents"
+            "the document has no member of the model, so its row would be empty: set MODEL to the model of these documents"
         );
         let mut row = Vec::new();
         layouts.write_row(&order, &mut row);

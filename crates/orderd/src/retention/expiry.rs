@@ -40,7 +40,7 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_BATCH_ORDERS: usize = 1000;
 
 /// Maximum number of orders removed from memory in one round. Each removal takes the lock of the index by itself. More
-/// than rows, because a dropped partition takes any number of them from the table at once.
+/// than rows, because a dropped partition removes any number of rows from the table at once.
 const MAX_MEMORY_ORDERS: usize = 20_000;
 
 /// Maximum number of dead letters deleted in one round. Each takes several requests.

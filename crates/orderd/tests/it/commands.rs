@@ -83,7 +83,7 @@ async fn import_drops_no_members_if_told_so_and_writes_no_empty_rows() {
         .map(|(number, document)| format!("{{\"id\":\"{number}\",\"order\":{document}}}\n"))
         .collect();
     let lacks = "the model has no such member";
-    let foreign = "no member of the document is one of the model";
+    let foreign = "the document has no member of the model, so its row would be empty";
     for (format, unknown, written, refused) in [
         ("gob", "ignore", &["1", "2", "3", "5", "6"][..], &[(4, foreign)][..]),
         ("gob", "refuse", &["1", "5", "6"], &[(2, lacks), (3, lacks), (4, lacks)]),

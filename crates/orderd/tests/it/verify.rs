@@ -133,7 +133,7 @@ async fn commands_that_ask_the_service_name_the_token_that_they_lack() {
     let addr = service.addr.to_string();
     let commands: [&[&str]; 2] = [&["verify"], &["erase", "--yes", "--where", "order_uid=a"]];
     for (token, words) in [
-        (&[][..], "answers only with a token (401 "),
+        (&[][..], "requires a token (401 "),
         (&["--http-token", "other"], "does not know the token in HTTP_TOKEN (401 "),
         (&["--http-token", "erases"], "does not let the token in HTTP_TOKEN read (403 "),
     ] {

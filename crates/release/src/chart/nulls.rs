@@ -1,4 +1,4 @@
-//! Nulls, which remove the chart's defaults: each renders, or is refused by the name of its value.
+//! Sets each value of the schema to null: the chart renders, or names the value.
 
 use std::fs;
 
@@ -14,8 +14,8 @@ struct Named {
     is_required: bool,
 }
 
-/// Checks each value of the schema. Those that may be null are so at once, in two renderings: a chart without settings
-/// needs secrets.
+/// Checks each value of the schema. All optional values are null in the same rendering, except `settings` in one and
+/// `secrets` in another: a chart without settings needs secrets.
 pub(super) fn check(helm: &Helm) -> Result<()> {
     let schema = Helm::chart().join("values.schema.json");
     let schema = fs::read_to_string(&schema).with_context(|| format!("cannot read {}", schema.display()))?;

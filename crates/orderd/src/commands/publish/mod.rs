@@ -186,7 +186,7 @@ impl DocumentSource {
 
 /// Whether a model has the member as orders have it: another one may have a member of this name and of another type.
 fn has(model: &Model, name: &str, kind: &Kind) -> bool {
-    // The sample of any documents is an order.
+    // With MODEL=any, the sample is the built-in order.
     model.is_any() || model.shape().member(name).is_some_and(|(_, member)| member.kind == *kind)
 }
 
