@@ -1,6 +1,6 @@
 //! `orderd dead-letters`: lists, replays and drops dead letters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -153,14 +153,18 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     for key in &unknown {
         begun(key.as_str()).1.became(Outcome::Gone.as_str());
     }
-    let mut open: HashMap<&str, Action> = letters.iter().map(|letter| begun(letter.key.as_str())).collect();
-    let decided = |key: &str, outcome: &Outcome| {
-        progress.add(1);
-        if let Some(action) = open.remove(key) {
-            action.became(outcome.as_str());
+    let sent: HashSet<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+    let mut open: HashMap<&str, Action> = HashMap::new();
+    let each = |key: &str, outcome: Option<&Outcome>| match outcome {
+        None => open.extend(sent.get(key).map(|key| begun(*key))),
+        Some(outcome) => {
+            progress.add(1);
+            if let Some(action) = open.remove(key) {
+                action.became(outcome.as_str());
+            }
         }
     };
-    let replayed = replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, decided);
+    let replayed = replay::replay(&store, &letters, document, None, OUTCOME_TIMEOUT, position, each);
     let outcomes = unless_interrupted(replayed).await;
     // The lines of those without an outcome, before what is printed.
     drop(open);

@@ -8,6 +8,7 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -100,7 +101,7 @@ impl From<Receipt> for Outcome {
 /// one arrives every `wait`. The service takes it in as the order of that key and removes the dead letter; doing it
 /// twice, or being killed in between, makes no second order. One that can't be sent blocks no others. `here` has the
 /// receipts that this process sends itself; `position` returns the sequence up to which the table is complete, if that is
-/// known; `each` is called with the key and the outcome whenever one is known.
+/// known; `each` is called with the key before a dead letter is sent, and with the outcome once it is known.
 ///
 /// # Errors
 /// NATS can't be reached.
@@ -111,17 +112,20 @@ pub(crate) async fn replay(
     here: Option<broadcast::Receiver<AddressedReceipt>>,
     wait: Duration,
     position: impl Fn() -> Option<u64>,
-    each: impl FnMut(&str, &Outcome),
+    each: impl FnMut(&str, Option<&Outcome>),
 ) -> anyhow::Result<HashMap<String, Outcome>> {
     let mut inbox = Inbox::open(store, here).await?;
     let prefix = inbox.prefix.clone();
+    let each = Mutex::new(each);
     let sending = stream::iter(0..letters.len()).map(|index| {
         let letter = &letters[index];
+        (each.lock())(&letter.key, None);
         let (document, receipt) = (document.clone(), format!("{prefix}.{}", letter.key));
         async move { (letter, send(store, letter, document, &receipt).await) }
     });
     let mut sending = std::pin::pin!(sending.buffer_unordered(MAX_IN_FLIGHT));
-    let mut outcomes = Outcomes { known: HashMap::new(), open: HashMap::new(), latest: Instant::now(), each };
+    let mut outcomes =
+        Outcomes { known: HashMap::new(), open: HashMap::new(), latest: Instant::now(), each: &each };
     let (mut is_sent, mut passed) = (false, None);
     while !is_sent || !outcomes.open.is_empty() {
         tokio::select! {
@@ -148,16 +152,16 @@ pub(crate) async fn replay(
 }
 
 /// The outcomes so far.
-struct Outcomes<F> {
+struct Outcomes<'e, F> {
     known: HashMap<String, Outcome>,
     /// The replays that were sent and have no outcome yet: the sequences of their messages, by key.
     open: HashMap<String, u64>,
     /// When something happened.
     latest: Instant,
-    each: F,
+    each: &'e Mutex<F>,
 }
 
-impl<F: FnMut(&str, &Outcome)> Outcomes<F> {
+impl<F: FnMut(&str, Option<&Outcome>)> Outcomes<'_, F> {
     fn sent(&mut self, key: &str, sent: anyhow::Result<Sent>) {
         self.latest = Instant::now();
         match sent {
@@ -173,7 +177,7 @@ impl<F: FnMut(&str, &Outcome)> Outcomes<F> {
         self.latest = Instant::now();
         self.open.remove(&key);
         if !self.known.contains_key(&key) {
-            (self.each)(&key, &outcome);
+            (self.each.lock())(&key, Some(&outcome));
         }
         self.known.insert(key, outcome);
     }

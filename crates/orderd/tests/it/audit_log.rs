@@ -1,10 +1,12 @@
 //! The audit log names actor, setting and key, but no token and no content.
 
+use devstack::breaker::{Breaker, Mode};
 use devstack::{Launch, Process, Signal};
+use futures_util::StreamExt;
 use hyper::Request;
 use serde_json::Value;
 
-use crate::support::{DEAD, LIMIT, Stack, eventually, order, orders};
+use crate::support::{DEAD, LIMIT, Stack, eventually, in_time, order, orders};
 
 const READER: &str = "read-with-this-token";
 const REPLAYER: &str = "replay-with-this-token";
@@ -206,6 +208,35 @@ async fn an_interrupted_command_has_a_line_for_each_order_that_it_erased() {
         // Nothing can write a line for what SIGKILL cuts off.
         assert_eq!(noted, lines[..if code.is_some() { 2 } else { 1 }]);
         lock.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
+/// Those that wait to be sent are as they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_replay_has_a_line_for_each_message_that_it_sent() {
+    const LETTERS: usize = 100;
+    let (stack, mut service) = Stack::started().await;
+    stack.publish(&vec!["refused"; LETTERS]).await;
+    stack.wait_settled(LETTERS as u64).await;
+    assert_eq!(service.stop(), Some(0));
+    let mut replayed = stack.client().await.subscribe("TESTING").await.unwrap();
+    let link = Breaker::start(([127, 0, 0, 1], stack.nats.port()).into()).unwrap();
+    link.set(Mode::Slow { bytes_per_second: 20_000 });
+    let mut launch = Launch::new("orderd replay", &stack.program, stack.temp_dir.path());
+    launch.args = ["dead-letters", "replay", "--all"].into_iter().map(Into::into).collect();
+    launch.envs = stack.env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    launch.envs.push(("NATS_PORT".into(), link.addr().port().to_string().into()));
+    launch.envs.push(("LOG_FORMAT".into(), "json".into()));
+    launch.log = Some(stack.temp_dir.path().join("replay.log"));
+    let mut replay = Process::spawn(launch).unwrap();
+    in_time("the first is sent", replayed.next()).await.unwrap();
+    replay.signal(Signal::INT);
+    assert_eq!(replay.wait(LIMIT).unwrap().code(), Some(1), "{}", replay.log());
+    let noted = lines(&replay.log());
+    assert!((1..LETTERS).contains(&noted.len()), "{} lines", noted.len());
+    for line in &noted {
+        let [action, .., outcome] = parts(line);
+        assert_eq!([action, outcome], ["replay", "undecided"]);
     }
 }
 
