@@ -216,7 +216,7 @@ async fn an_interrupted_command_has_a_line_for_each_order_that_it_erased() {
 async fn an_interrupted_replay_has_a_line_for_each_message_that_it_sent() {
     const LETTERS: usize = 100;
     let (stack, mut service) = Stack::started().await;
-    stack.publish(&vec!["refused"; LETTERS]).await;
+    stack.publish(&["refused"; LETTERS]).await;
     stack.wait_settled(LETTERS as u64).await;
     assert_eq!(service.stop(), Some(0));
     let mut replayed = stack.client().await.subscribe("TESTING").await.unwrap();

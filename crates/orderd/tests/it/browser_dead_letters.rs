@@ -220,7 +220,7 @@ async fn a_bulk_action_goes_on_after_a_change_of_the_language_and_ends_with_anot
     let count = async || service.get("/dead_letters").await.json().as_array().unwrap().len();
     assert_eq!(count().await, 0);
 
-    stack.publish(&vec!["7"; 3]).await;
+    stack.publish(&["7"; 3]).await;
     browser.reads("#dead-drop-all", "Drop all 3 shown").await;
     browser.script("drops = 0; delete window.go").await;
     browser.click("#dead-drop-all").await;
