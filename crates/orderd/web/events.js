@@ -19,8 +19,8 @@ export class Events {
   #wanted = false;
 
   // Handlers: order(data), stats(data), reset(), state(connected), closed(). A reset says that what came before now has to
-  // be asked for; it comes after the connection stands, so that nothing falls between the two. Once it is closed, the
-  // statistics are out of date, but that is no failure.
+  // be asked for; it comes after the connection stands, so that nothing falls between the two. After closed(), the
+  // statistics are out of date, and the page shows no error.
   constructor(handlers) {
     this.#handlers = handlers;
     document.addEventListener("visibilitychange", () => this.#visibility());

@@ -137,7 +137,8 @@ function addRow(member = members[0], text = "", isEmpty = false) {
   return row;
 }
 
-// The field of a member's value. Only texts may be empty, and an empty field is no value, so they have a check box for that.
+// The field of a member's value. An empty field means that the member is not searched by, so members of text also have a
+// check box to search for the empty text.
 function wanted(member, text, isEmpty) {
   const named = { class: "wanted", "aria-label": t("findValue") };
   if (types[member] === "boolean") {

@@ -153,10 +153,10 @@ async fn replay(args: DeadLetterReplay) -> anyhow::Result<ExitCode> {
     for key in &unknown {
         begun(key.as_str()).1.became(Outcome::Gone.as_str());
     }
-    let sent: HashSet<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
+    let chosen: HashSet<&str> = letters.iter().map(|letter| letter.key.as_str()).collect();
     let mut open: HashMap<&str, Action> = HashMap::new();
     let each = |key: &str, outcome: Option<&Outcome>| match outcome {
-        None => open.extend(sent.get(key).map(|key| begun(*key))),
+        None => open.extend(chosen.get(key).map(|key| begun(*key))),
         Some(outcome) => {
             progress.add(1);
             if let Some(action) = open.remove(key) {

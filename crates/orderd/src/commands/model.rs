@@ -106,7 +106,7 @@ fn to_any(format: Option<PgFormat>) -> (&'static str, ExitCode) {
             ("NOT readable: MODEL=any needs rows of json, and PG_FORMAT is jsonb", ExitCode::FAILURE)
         }
         None | Some(PgFormat::Gob) => (
-            "NOT readable: MODEL=any needs rows of json, and rows are gob if PG_FORMAT is not set; without OLD, orderd \
+            "NOT readable: MODEL=any needs rows of json, and rows are gob unless PG_FORMAT says otherwise; without OLD, orderd \
              model check reads the table's rows",
             ExitCode::FAILURE,
         ),

@@ -214,7 +214,7 @@ async fn model_check_compares_any_with_a_model_as_serve_would() {
         (
             &["any", parcel][..],
             1,
-            "NOT readable: MODEL=any needs rows of json, and rows are gob if PG_FORMAT",
+            "NOT readable: MODEL=any needs rows of json, and rows are gob unless PG_FORMAT",
         ),
         (&["any", parcel, "--pg-format", "gob"], 1, "NOT readable: MODEL=any needs rows of json"),
         (&["any", parcel, "--pg-format", "jsonb"], 1, "NOT readable: MODEL=any needs rows of json"),

@@ -279,7 +279,7 @@ async fn without_members_to_search_by_documents_are_found_by_their_key_alone() {
     assert_eq!(browser.script(searched).await, json!([named, format!("Find an order by {named}")]));
 }
 
-/// A field without a value is no criterion, so an empty value has a box of its own.
+/// An empty field does not restrict the search, so the empty text has a check box.
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_texts_and_booleans_are_searched_by_the_form() {
     let stack = Stack::new();

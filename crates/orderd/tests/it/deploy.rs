@@ -219,7 +219,7 @@ async fn secrets_come_from_files_as_compose_gives_them() {
     assert_eq!(service.get("/metrics").await.status, StatusCode::OK);
 }
 
-/// Whoever stops the service waits for a `SHUTDOWN_DELAY` of a minute, and the 10 s in which the service ends.
+/// The supervisors wait longer than a `SHUTDOWN_DELAY` of a minute plus the 10 s in which the service exits.
 #[test]
 fn systemd_and_compose_wait_until_the_service_has_ended_by_itself() {
     let unit = read("orderd.service");

@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
         Refused("settings.PG_PORT is \"5432,5433\", which is not a port"),
     ),
     case(
-        "a port that is none, without a NetworkPolicy",
+        "an invalid port, without a NetworkPolicy",
         "{settings: {NATS_HOST: nats, NATS_PORT: 'tcp://10.0.0.1:4222', PG_HOST: p, HTTP_ANONYMOUS: true}, networkPolicy: {enabled: false}}",
         Refused("settings.NATS_PORT is \"tcp://10.0.0.1:4222\", which is not a port"),
     ),

@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(api["paths"]["/order"]["get"]["parameters"][0]["required"], true);
     }
 
-    /// Documents of gob rows have all members, so a sample that lacks some is no example of them.
+    /// The example of a gob row's document has all members, whatever the sample lacks.
     #[test]
     fn documents_of_gob_rows_have_every_member_and_others_need_none() {
         let (_temp_dir, file) = model("parcel.json", r#"{"id": "p", "to": [{"city": "c"}, {"zip": "z"}]}"#);
